@@ -1,0 +1,239 @@
+"""The trainer's own process: open_clip's `main`, on the training side of the split.
+
+Run as ``python -m fairshard.pipelines._clip_trainer JOB.json`` by ``train``; a process of its own because
+`open_clip_train` takes over the root logger and torch's global state, and so that nothing of torch is loaded
+where it is not needed. It says ``{"epoch": ...}`` on stdout after each epoch, logs to stderr, and ends when
+its stdin does, so that a killed parent leaves no trainer behind that writes into the same folder.
+
+The loop, the loader, the loss, the schedule and the checkpoints are open_clip's. These globals of its modules
+are replaced, and nothing else:
+
+- ``data.get_wds_dataset``: the same, after telling the loader's own select step which keys are on the side
+  asked for. Shards are read as published; no second copy of them is written.
+- ``data.tarfile_to_samples_nothrow``, ``data.log_and_continue``: the first breaks on the end-of-shard marks
+  of webdataset after 0.2.86; both skip what they cannot read, and a model would then have been trained on
+  other samples than its record says. webdataset's own strict reader fails instead.
+- ``data.wds.shuffle``: webdataset seeds it by clock and process; here by the epoch's seed.
+- ``main.train_one_epoch``, ``main.evaluate``: the same, seeded by seed and epoch, so that a resumed run sees
+  what an uninterrupted one sees; and with a journal in place of tensorboard.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import math
+import os
+import random
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+import webdataset as wds
+from open_clip_train import data, main
+
+IMAGES, KEY, TEXTS = "jpg;png;jpeg;webp", "__key__", "txt"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What ``train`` asks of the trainer.
+
+    Attributes:
+        arguments: of open_clip's command line.
+        out_dir: absolute; the working directory is the release.
+        shards: relative to the release.
+        model, image_size, seed, threads, epochs, batch_size: as in ``TrainConfig``.
+        model_configs: folder with architectures that open_clip does not have.
+        held_out: keys never trained on.
+        tested: those of them that the model is tested on.
+    """
+
+    arguments: list[str]
+    out_dir: str
+    shards: list[str]
+    model: str
+    model_configs: str
+    image_size: int | None
+    seed: int
+    threads: int
+    epochs: int
+    batch_size: int
+    held_out: list[str]
+    tested: list[str]
+
+
+class Journal:
+    """Losses as JSON lines, one a step and one an epoch, with the call that open_clip makes of tensorboard.
+
+    An epoch's lines are written when it ends. After a kill, those of epochs past the last checkpoint are
+    dropped when they are run again.
+    """
+
+    def __init__(self, path: Path):
+        self._path, self._rows = path, {}
+
+    def begin(self, epoch: int) -> None:
+        """Epoch ``epoch``, from 1, is about to run: what an earlier process said of it no longer holds."""
+        if self._rows or not self._path.exists():
+            return
+        for line in self._path.read_text().splitlines():
+            row = json.loads(line)
+            if row["epoch"] < epoch:
+                self._rows[row["epoch"], row.get("step")] = row
+
+    def add(self, epoch: int, step: int | None, name: str, value: float) -> None:
+        """One figure of a step, or of an epoch where there is no step."""
+        if not math.isfinite(value):
+            raise FloatingPointError(f"{name} became {value} in epoch {epoch}: lower train.lr")
+        row = self._rows.setdefault((epoch, step), {"epoch": epoch} | ({} if step is None else {"step": step}))
+        row[name] = value
+
+    def write(self) -> None:
+        """Commit everything said so far."""
+        scratch = self._path.with_suffix(".tmp")
+        scratch.write_text("".join(json.dumps(row) + "\n" for row in self._rows.values()))
+        os.replace(scratch, self._path)
+
+    def epoch_rows(self, epoch: int) -> list[dict[str, Any]]:
+        """The steps of an epoch."""
+        return [row for (of, step), row in self._rows.items() if of == epoch and step is not None]
+
+
+class _Scalars:
+    """What open_clip takes for a tensorboard writer."""
+
+    def __init__(self, journal: Journal, epoch: int, names: dict[str, str], by_step: bool):
+        self._journal, self._epoch, self._names, self._by_step = journal, epoch, names, by_step
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        if name in self._names:
+            self._journal.add(self._epoch, step if self._by_step else None, self._names[name], float(value))
+
+
+STEP_NAMES = {"train/loss": "loss", "train/lr": "lr", "train/scale": "logit_scale"}
+EPOCH_NAMES = {"val/clip_val_loss": "held_out_loss"}
+
+
+def split_loader(held_out: set[str], tested: set[str]) -> Callable[..., Any]:
+    """open_clip's loader of shards, confined to one side of the split."""
+    load, usable = data.get_wds_dataset, data.filter_no_caption_or_no_image
+
+    def of_side(args: Any, transform: Any, is_train: bool, **rest: Any) -> Any:
+        def on_side(sample: dict[str, Any]) -> bool:
+            return usable(sample) and (sample[KEY] not in held_out if is_train else sample[KEY] in tested)
+
+        data.filter_no_caption_or_no_image = on_side
+        return load(args, transform, is_train, **rest)
+
+    return of_side
+
+
+def adapt_open_clip(job: Job, journal: Journal) -> None:
+    """Replace the globals that this module's docstring names."""
+    strict = wds.reraise_exception
+    data.get_wds_dataset = split_loader(set(job.held_out), set(job.tested))
+    data.log_and_continue = strict  # type: ignore[assignment]
+    data.tarfile_to_samples_nothrow = wds.tarfile_to_samples(handler=strict)  # type: ignore[attr-defined]
+    data.wds.shuffle = functools.partial(wds.shuffle, rng=random)  # type: ignore[attr-defined]
+    main.train_one_epoch = _journalled_epoch(main.train_one_epoch, job, journal)
+    main.evaluate = _journalled_evaluation(main.evaluate, job, journal)
+
+
+def _journalled_epoch(train_one_epoch: Callable[..., None], job: Job, journal: Journal) -> Callable[..., None]:
+    def run(model: Any, dataset: Any, loss: Any, epoch: int, *rest: Any, tb_writer: Any = None) -> None:
+        journal.begin(epoch + 1)
+        main.random_seed(job.seed, epoch)
+        train_one_epoch(
+            model, dataset, loss, epoch, *rest, tb_writer=_Scalars(journal, epoch + 1, STEP_NAMES, by_step=True)
+        )
+
+    return run
+
+
+def _journalled_evaluation(evaluate: Callable[..., Any], job: Job, journal: Journal) -> Callable[..., Any]:
+    def run(model: Any, dataset: Any, epoch: int, args: Any, tb_writer: Any = None, tokenizer: Any = None) -> Any:
+        scalars = _Scalars(journal, epoch, EPOCH_NAMES, by_step=False)
+        metrics = evaluate(model, dataset, epoch, args, tb_writer=scalars, tokenizer=tokenizer)
+        journal.write()
+        losses = [row["loss"] for row in journal.epoch_rows(epoch)]
+        _say(epoch=epoch, loss=sum(losses) / len(losses), held_out_loss=metrics["clip_val_loss"])
+        return metrics
+
+    return run
+
+
+def write_features(job: Job) -> None:
+    """Embed the tested samples with the last checkpoint, loaded as anyone would load it.
+
+    Writes features.npz: key string[n], image and text float32[n, d], rows of unit length.
+    """
+    checkpoint = Path(job.out_dir, "checkpoints", f"epoch_{job.epochs}.pt")
+    model: Any
+    transform: Any
+    model, _, transform = open_clip.create_model_and_transforms(
+        job.model, pretrained=str(checkpoint), force_image_size=job.image_size
+    )
+    model.eval()
+    _say(parameters=sum(parameter.numel() for parameter in model.parameters()), threads=torch.get_num_threads())
+    tokenizer = open_clip.get_tokenizer(job.model)
+    keys, images, texts = [], [], []
+    with torch.inference_mode():
+        for batch in _tested_batches(job):
+            keys += [key for key, _, _ in batch]
+            pictures = torch.stack([transform(picture) for _, picture, _ in batch])
+            images.append(model.encode_image(pictures, normalize=True).numpy())
+            captions = tokenizer([caption for _, _, caption in batch])
+            texts.append(model.encode_text(captions, normalize=True).numpy())
+    np.savez(Path(job.out_dir, "features.npz"), key=keys, image=np.concatenate(images), text=np.concatenate(texts))
+
+
+def _tested_batches(job: Job) -> Any:
+    tested, strict = set(job.tested), wds.reraise_exception
+    return wds.DataPipeline(
+        wds.SimpleShardList(job.shards),
+        wds.tarfile_to_samples(handler=strict),  # type: ignore[call-arg]
+        wds.select(lambda sample: sample[KEY] in tested),
+        wds.decode("pilrgb", handler=strict),
+        wds.to_tuple(KEY, IMAGES, TEXTS),
+        wds.batched(job.batch_size, collation_fn=None),
+    )
+
+
+def _end_with_parent() -> None:
+    def wait() -> None:
+        # Not through sys.stdin: its lock, held by a blocked daemon thread, would abort the interpreter's exit.
+        os.read(0, 1)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _say(**facts: Any) -> None:
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
+
+
+def run_job(path: str) -> None:
+    """Train, or go on training, and embed the held-out samples."""
+    job = Job(**json.loads(Path(path).read_text()))
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    open_clip.add_model_config(job.model_configs)
+    adapt_open_clip(job, Journal(Path(job.out_dir, "metrics.jsonl")))
+    main.main(job.arguments)
+    logging.info("Embedding the held-out samples.")
+    write_features(job)
+
+
+if __name__ == "__main__":
+    _end_with_parent()
+    run_job(sys.argv[1])

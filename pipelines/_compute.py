@@ -1,0 +1,138 @@
+"""Where work on bytes runs: processes of this machine, a Dask cluster or Spark executors.
+
+``map`` runs an importable function over small picklable tasks. Workers commit their own partitions, so that
+no pixels pass through the driver, and what a dead worker had not committed is simply done again.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Protocol, TypeVar
+
+from ..schemas.errors import MissingExtra, StageError
+
+T = TypeVar("T")
+R = TypeVar("R")
+_ROUNDS = 3  # a task that kills its worker this often is given up, with its name
+
+
+class Compute(Protocol):
+    """Something that maps a function over tasks."""
+
+    def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        """Results in order of completion. What a task raises is raised here."""
+        ...
+
+    def close(self) -> None:
+        """Stop the workers."""
+        ...
+
+
+class LocalCompute:
+    """Processes of this machine; with one worker, this very process."""
+
+    def __init__(self, workers: int):
+        self.workers = workers
+
+    def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        if self.workers == 1 or len(tasks) <= 1:
+            yield from map(function, tasks)
+            return
+        left = list(range(len(tasks)))
+        for _ in range(_ROUNDS):
+            try:
+                for number, result in self._round(function, tasks, list(left)):
+                    left.remove(number)
+                    yield result
+                return
+            except BrokenProcessPool:
+                # A worker was killed (out of memory, by an operator): the others' results stand, the rest is retried.
+                continue
+        raise StageError(
+            function.__name__,
+            f"a worker process died {_ROUNDS} times; {len(left)} of {len(tasks)} partitions are not done",
+            "workers that live",
+            "Look for the out-of-memory killer, lower 'workers' and run again: committed partitions stay",
+        )
+
+    def _round(self, function: Callable[[T], R], tasks: Sequence[T], left: list[int]) -> Iterator[tuple[int, R]]:
+        # Spawned, not forked: this process has threads (DuckDB, Arrow), which do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(self.workers, len(left)), context, _follow_parent) as pool:
+            futures = {pool.submit(function, tasks[number]): number for number in left}
+            try:
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def close(self) -> None:
+        """Pools end with each map."""
+
+
+class DaskCompute:
+    """A Dask cluster: the one at ``DASK_SCHEDULER_ADDRESS``, or a local one."""
+
+    def __init__(self, workers: int):
+        try:
+            from distributed import Client, LocalCluster
+        except ImportError as error:
+            raise MissingExtra("dask", "--compute dask", "distributed") from error
+        address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+        self._cluster = None if address else LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+        )  # fmt: skip
+        self._client = Client(address or self._cluster)
+
+    def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        from distributed import as_completed as dask_completed
+
+        # Tasks write files: Dask may not take one for another, nor reuse an earlier result.
+        futures = self._client.map(function, tasks, pure=False, retries=_ROUNDS - 1)
+        for future in dask_completed(futures):
+            yield future.result()
+
+    def close(self) -> None:
+        self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+
+class SparkCompute:
+    """Spark executors, one task a partition."""
+
+    def __init__(self, workers: int):
+        from ._spark import session
+
+        self._spark = session(workers)
+
+    def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        if tasks:
+            yield from self._spark.sparkContext.parallelize(list(tasks), len(tasks)).map(function).collect()
+
+    def close(self) -> None:
+        """The session belongs to whoever started it."""
+
+
+def open_compute(kind: str, workers: int) -> Compute:
+    """The compute that a config names."""
+    kinds = {"local": LocalCompute, "dask": DaskCompute, "spark": SparkCompute}
+    return kinds[kind](workers)
+
+
+def _follow_parent() -> None:
+    """In a worker: end when the parent does, however it ended, so that a killed run leaves nobody behind."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="follow-parent").start()

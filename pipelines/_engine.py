@@ -1,0 +1,238 @@
+"""The SQL engine behind the stages: a Protocol, and DuckDB, the embedded default.
+
+A stage writes its logic once, in DuckDB's dialect, as named steps that refer to earlier ones. Steps are not
+run when declared: they become common table expressions of the query that finally reads them. Engines know
+tables, never stages.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import duckdb
+import pyarrow as pa
+import sqlglot
+from sqlglot import exp
+
+from ..schemas.errors import SqlError
+from ..udfs.catalog import UDFS
+
+# Types that every engine has, spelled as DuckDB does. Unsigned ones are left out: Spark has none.
+SQL_TYPES = {
+    pa.int64(): "BIGINT",
+    pa.int32(): "INTEGER",
+    pa.float64(): "DOUBLE",
+    pa.float32(): "REAL",
+    pa.string(): "VARCHAR",
+    pa.binary(): "BLOB",
+    pa.bool_(): "BOOLEAN",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
+    pa.list_(pa.string()): "VARCHAR[]",
+    pa.list_(pa.int64()): "BIGINT[]",
+}
+
+
+class Engine(Protocol):
+    """What a stage may ask of an engine."""
+
+    def scan(self, name: str, files: Sequence[str], schema: pa.Schema) -> None:
+        """Name a relation over Parquet files of one schema; no files give an empty relation."""
+        ...
+
+    def register(self, name: str, table: pa.Table) -> None:
+        """Name a small relation held in memory."""
+        ...
+
+    def step(self, name: str, sql: str, *, keep: bool = False, **params: Any) -> None:
+        """Name a query over earlier relations; ``keep`` computes it now, for steps that are read often."""
+        ...
+
+    def rows(self, sql: str, **params: Any) -> pa.Table:
+        """The result of a query, in memory. For small results."""
+        ...
+
+    def batches(self, sql: str, **params: Any) -> Iterator[pa.RecordBatch]:
+        """The result of a query, streamed."""
+        ...
+
+    def write(
+        self, sql: str, folder: str, schema: pa.Schema, *, partition_by: str | None = None, **params: Any
+    ) -> None:
+        """Write the result of a query as Parquet files below a folder, cast to the schema.
+
+        Raises:
+            SqlError: the engine refused, with the query.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...
+
+
+class Steps:
+    """Named steps and the query that a set of them compiles to. Engine-independent."""
+
+    def __init__(self) -> None:
+        self._steps: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    def add(self, name: str, sql: str, params: dict[str, Any]) -> None:
+        self._steps.pop(name, None)
+        self._steps[name] = (sql, params)
+
+    def forget(self, name: str) -> None:
+        """A relation of that name exists now; later steps read it."""
+        self._steps.pop(name, None)
+
+    def compile(self, sql: str, params: dict[str, Any], outer: str = "SELECT * FROM result") -> tuple[str, dict]:
+        """One statement that computes ``sql`` from relations, and the parameters of all its steps."""
+        needed = self._needed(sql)
+        parts = [(name, *self._steps[name]) for name in self._steps if name in needed]
+        bound: dict[str, Any] = {}
+        for name, _, own in [*parts, ("result", sql, params)]:
+            for key, value in own.items():
+                if bound.setdefault(key, value) != value:
+                    raise SqlError(name, f"parameter ${key} has two values in one query", "one name, one value")
+        expressions = [f"{name} AS (\n{text.strip()}\n)" for name, text, _ in parts]
+        expressions.append(f"result AS (\n{sql.strip()}\n)")
+        return f"WITH {', '.join(expressions)}\n{outer}", bound
+
+    def _needed(self, sql: str) -> set[str]:
+        needed: set[str] = set()
+        todo = [sql]
+        while todo:
+            for name in relations(todo.pop()):
+                if name in self._steps and name not in needed:
+                    needed.add(name)
+                    todo.append(self._steps[name][0])
+        return needed
+
+
+def relations(sql: str) -> set[str]:
+    """Names of the relations a DuckDB query reads."""
+    return {table.name for table in sqlglot.parse_one(sql, read="duckdb").find_all(exp.Table)}
+
+
+def cast_to(schema: pa.Schema, relation: str = "result") -> str:
+    """SELECT that gives a relation the columns, types and order of a schema."""
+    columns = ", ".join(f"CAST({field.name} AS {SQL_TYPES[field.type]}) AS {field.name}" for field in schema)
+    return f"SELECT {columns} FROM {relation}"
+
+
+class DuckDBEngine:
+    """DuckDB in this process."""
+
+    def __init__(self, threads: int, memory_limit_gb: float | None, spill_dir: str):
+        settings: dict[str, Any] = {"threads": threads, "temp_directory": spill_dir}
+        if memory_limit_gb:
+            settings["memory_limit"] = f"{memory_limit_gb}GB"
+        self._connection = duckdb.connect(config=settings)
+        self._connection.execute("SET enable_progress_bar = false")
+        self._steps = Steps()
+        register_udfs(self._connection)
+
+    def scan(self, name: str, files: Sequence[str], schema: pa.Schema) -> None:
+        self._steps.forget(name)
+        self._drop(name)
+        if not files:
+            self._connection.register(name, schema.empty_table())
+            return
+        _use_filesystem(self._connection, files[0])
+        listed = ", ".join(_literal(file) for file in files)
+        self._run(f"CREATE OR REPLACE TEMP VIEW {name} AS {cast_to(schema, f'read_parquet([{listed}])')}", {})
+
+    def register(self, name: str, table: pa.Table) -> None:
+        self._steps.forget(name)
+        self._drop(name)
+        self._connection.register(name, table)
+
+    def step(self, name: str, sql: str, *, keep: bool = False, **params: Any) -> None:
+        if not keep:
+            self._steps.add(name, sql, params)
+            return
+        query, bound = self._steps.compile(sql, params)
+        self._run(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}", bound)
+        self._steps.forget(name)
+
+    def rows(self, sql: str, **params: Any) -> pa.Table:
+        query, bound = self._steps.compile(sql, params)
+        return self._relation(query, bound).to_arrow_table()
+
+    def batches(self, sql: str, **params: Any) -> Iterator[pa.RecordBatch]:
+        query, bound = self._steps.compile(sql, params)
+        yield from self._relation(query, bound).to_arrow_reader(65_536)
+
+    def write(
+        self, sql: str, folder: str, schema: pa.Schema, *, partition_by: str | None = None, **params: Any
+    ) -> None:
+        query, bound = self._steps.compile(sql, params, cast_to(schema))
+        _use_filesystem(self._connection, folder)
+        if "://" not in folder:
+            os.makedirs(folder, exist_ok=True)
+        options = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
+        if partition_by:
+            options += f", PARTITION_BY ({partition_by}), OVERWRITE_OR_IGNORE true"
+            target = folder
+        else:
+            target = f"{folder}/part-0.parquet"
+        self._run(f"COPY ({query}) TO {_literal(target)} ({options})", bound)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _drop(self, name: str) -> None:
+        """Registered tables, views and temporary tables share one name space, but not one DROP."""
+        self._connection.unregister(name)
+        kinds = "SELECT table_type FROM information_schema.tables WHERE table_name = ?"
+        for (kind,) in self._connection.execute(kinds, [name]).fetchall():
+            self._connection.execute(f"DROP {'VIEW' if kind == 'VIEW' else 'TABLE'} IF EXISTS {name}")
+
+    def _relation(self, query: str, params: Mapping[str, Any]) -> duckdb.DuckDBPyRelation:
+        with _explained(query):
+            return self._connection.sql(query, params=_used(query, params))
+
+    def _run(self, query: str, params: Mapping[str, Any]) -> None:
+        with _explained(query):
+            self._connection.execute(query, _used(query, params))
+
+
+def _used(query: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The parameters that a query names: DuckDB refuses others."""
+    return {key: value for key, value in params.items() if re.search(rf"\${key}\b", query)} or None
+
+
+@contextmanager
+def _explained(query: str) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        raise SqlError("duckdb", f"{error}\nin the query\n{query}") from error
+
+
+def register_udfs(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make every UDF callable from SQL on a DuckDB connection."""
+    for udf in UDFS:
+        connection.create_function(
+            udf.name,
+            udf.as_function(),
+            [SQL_TYPES[kind] for kind in udf.takes],
+            SQL_TYPES[udf.returns],
+            type="arrow",  # type: ignore[arg-type]
+            null_handling="special",
+        )
+
+
+def _use_filesystem(connection: duckdb.DuckDBPyConnection, path: str) -> None:
+    protocol = path.partition("://")[0] if "://" in path else "file"
+    if protocol != "file" and not connection.filesystem_is_registered(protocol):
+        import fsspec
+
+        connection.register_filesystem(fsspec.filesystem(protocol))
+
+
+def _literal(text: str) -> str:
+    return exp.Literal.string(text).sql(dialect="duckdb")

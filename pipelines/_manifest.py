@@ -1,0 +1,136 @@
+"""``manifest.json``: what a release is, in numbers, and the SHA-256 of every file in it.
+
+It is written last and removed first: a release without one is unfinished. Keys are sorted, and nothing in it
+depends on when or where the release was made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from ..schemas.config import Job, fingerprint
+from ..schemas.errors import ReleaseError
+from ._catalog import Catalog
+from ._release import MANIFEST, FileFact, Release
+
+FORMAT = "fairshard-release/1"
+
+# What `fetch` does to the pictures. Its other keys say how politely it asked, which is not the release's affair.
+_RENDITION = (
+    "max_bytes", "max_pixels", "max_redirects", "image_size", "resize_mode", "resize_only_if_bigger",
+    "encode_format", "encode_quality",
+)  # fmt: skip
+
+_PER_SOURCE = """
+SELECT source, sum(rejected)::BIGINT AS rejected, sum(dropped)::BIGINT AS dropped, sum(released)::BIGINT AS released
+FROM (
+    SELECT source, count(*) AS rejected, 0 AS dropped, 0 AS released FROM rejected GROUP BY source
+    UNION ALL
+    SELECT source, 0, count(*) FILTER (outcome = 'dropped'), count(*) FILTER (outcome = 'released')
+    FROM outcome GROUP BY source
+)
+GROUP BY source ORDER BY source
+"""
+
+
+def build(catalog: Catalog, job: Job, hashes: Mapping[str, str], rules: Mapping[str, int]) -> dict[str, Any]:
+    """The manifest of a release, but for its ``files``.
+
+    Args:
+        catalog: the release's own tables, complete.
+        job: what made it.
+        hashes: SHA-256 of each registry's file, by name, where known.
+        rules: number of rules by registry.
+    """
+    sources = [
+        {"name": row.pop("source"), "rows": sum(row.values()), **row} for row in catalog.dicts(_PER_SOURCE)
+    ]  # fmt: skip
+    settings = _settings(job)
+    return {
+        "format": FORMAT,
+        "fairshard": version("fairshard"),
+        "title": job.config.emit.title,
+        "policy": asdict(job.policy),
+        "policy_fingerprint": fingerprint(job.policy),
+        "settings": settings,
+        "settings_fingerprint": fingerprint(settings),
+        "sources": sources,
+        "registries": _registries(job, hashes, rules),
+        "counts": counts(catalog),
+    }
+
+
+def counts(catalog: Catalog) -> dict[str, Any]:
+    """Rows of a release by where they ended. ``verify`` compares these with the manifest's."""
+    (totals,) = catalog.dicts(
+        "SELECT (SELECT count(*) FROM rejected) AS rejected, count(*) FILTER (outcome = 'dropped') AS dropped, "
+        "count(*) FILTER (outcome = 'released') AS released, count(*) FILTER (withheld) AS withheld FROM outcome"
+    )
+    stages: dict[str, dict[str, int]] = {}
+    for row in catalog.dicts("SELECT stage, reason, rows FROM reason ORDER BY stage, reason"):
+        stages.setdefault(row["stage"], {})[row["reason"]] = row["rows"]
+    return {
+        **totals,
+        "rows": totals["rejected"] + totals["dropped"] + totals["released"],
+        "reasons": stages,
+        "funnel": catalog.dicts("SELECT stage, removed, rows_left FROM funnel ORDER BY position"),
+        "shards": catalog.dicts("SELECT count(*) AS n FROM shard")[0]["n"],
+    }
+
+
+def dump(manifest: Mapping[str, Any], files: Mapping[str, FileFact]) -> bytes:
+    """The manifest as it is written."""
+    document = {**manifest, "files": {name: asdict(fact) for name, fact in files.items()}}
+    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def load(release: Release) -> dict[str, Any]:
+    """The manifest of a release.
+
+    Raises:
+        ReleaseError: there is none, it is damaged, or a newer fairshard wrote it.
+    """
+    where = release.path(MANIFEST)
+    try:
+        document = json.loads(release.fs.cat_file(where))
+    except FileNotFoundError as error:
+        raise ReleaseError(where, "does not exist", "a finished release", "Run the job to its end") from error
+    except (ValueError, RecursionError) as error:
+        raise ReleaseError(where, f"is not JSON ({error})", "the manifest of a release") from error
+    if not isinstance(document, dict) or not _has(document, ("files", "counts", "policy")):
+        raise ReleaseError(where, "lacks 'files', 'counts' or 'policy'", "the manifest of a release")
+    if document.get("format") != FORMAT:
+        raise ReleaseError(where, f"is of format {document.get('format')!r}", FORMAT, "Use the fairshard that made it")
+    if not isinstance(document.get("sources"), list) or not all(_is_fact(fact) for fact in document["files"].values()):
+        raise ReleaseError(where, "has a malformed entry in 'files' or 'sources'", "sha256 and bytes for each file")
+    return document
+
+
+def _has(document: dict, keys: Iterable[str]) -> bool:
+    return all(isinstance(document.get(key), dict) for key in keys)
+
+
+def _is_fact(fact: Any) -> bool:
+    return isinstance(fact, dict) and isinstance(fact.get("sha256"), str) and isinstance(fact.get("bytes"), int)
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    """The part of the config that decides what is in the release."""
+    config = job.config
+    sections = {name: asdict(getattr(config, name)) for name in ("ingest", "filter", "dedup", "balance", "emit")}
+    return {**sections, "fetch": {key: getattr(config.fetch, key) for key in _RENDITION}}
+
+
+def _registries(job: Job, hashes: Mapping[str, str], rules: Mapping[str, int]) -> list[dict[str, Any]]:
+    listed = []
+    for registry in sorted(job.config.registries, key=lambda registry: registry.name):
+        entry: dict[str, Any] = {"name": registry.name, "scope": registry.scope, "rows": rules.get(registry.name, 0)}
+        entry["sensitive"] = registry.sensitive
+        if not registry.sensitive:
+            entry["sha256"] = hashes.get(registry.name)
+        listed.append(entry)
+    return listed

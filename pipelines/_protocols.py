@@ -1,0 +1,131 @@
+"""What each protocol says about a case, and what all of them say together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..schemas.verdicts import ALLOW, COND, DENY, NONE, strictest
+from ..udfs.signals import (
+    Evidence,
+    ai_txt,
+    aipref,
+    content_signal,
+    hash_list,
+    html_meta,
+    html_page,
+    robots_txt,
+    rsl,
+    tdmrep,
+    url_registry,
+    x_robots_tag,
+)
+from ..udfs.hashing import fingerprint
+from ..udfs.urls import canonical_key
+from ._case import Case
+
+COMBINE = "combine"
+
+
+def _robots(case: Case) -> robots_txt.Robots:
+    """The robots.txt of the host: the document of its own kinds, a file of all others."""
+    if case.kind == "robots_txt":
+        return robots_txt.from_response(case.hops[-1].status, case.body or b"")
+    if case.kind == "content_signal":
+        return robots_txt.from_response(case.status, case.body or b"")
+    status, body = _fetched(case, "robots_txt")
+    return robots_txt.from_response(status, body)
+
+
+def _fetched(case: Case, key: str) -> tuple[int, bytes]:
+    """Status and body of another fetch."""
+    if key not in case.files:
+        return 404, b""
+    body = case.files[key]
+    return (0, b"") if body is None else (200, body)
+
+
+def _robots_txt(case: Case) -> Evidence:
+    return _robots(case).verdict(case.url, case.agent, case.flags.ai_agent_proxy)
+
+
+def _x_robots_tag(case: Case) -> Evidence:
+    return x_robots_tag.verdict(case.hops, case.agent, case.flags.respect_noindex)
+
+
+def _tdmrep(case: Case) -> Evidence:
+    file = tdmrep.parse(case.files.get("tdmrep_json"), case.url)
+    layers = [file.layer(case.url), tdmrep.header_layer(case.hops)]
+    if case.page_url is None:
+        layers.append(tdmrep.page_layer(_page(case).metas, case.url))
+    unreachable = [key for key, body in case.files.items() if body is None]
+    return tdmrep.verdict(layers, unreachable)
+
+
+def _content_signal(case: Case) -> Evidence:
+    return content_signal.verdict(_robots(case), case.hops, case.agent)
+
+
+def _aipref(case: Case) -> Evidence:
+    reading = aipref.Reading(case.flags.lenient_aipref, case.flags.legacy_aipref)
+    return aipref.verdict(_robots(case), case.hops, case.url, case.agent, reading)
+
+
+def _ai_txt(case: Case) -> Evidence:
+    answer = (case.status, case.body or b"") if case.kind == ai_txt.KIND else _fetched(case, "ai_txt")
+    return ai_txt.from_response(*answer).verdict(case.url, case.agent)
+
+
+def _rsl(case: Case) -> Evidence:
+    if case.kind == rsl.KIND and (case.body is not None or case.status != 200):
+        return _rsl_file(case, (case.status, case.body or b""), "licence file")
+    robots = _robots(case)
+    files = rsl.locations(robots, case.hops, case.url, case.agent)
+    return rsl.combined([_rsl_file(case, _fetched(case, file), file) for file in files], robots)
+
+
+def _rsl_file(case: Case, answer: tuple[int, bytes], source: str) -> Evidence:
+    file = rsl.from_response(*answer)
+    return rsl.unanswered(source) if file is None else file.verdict(case.url, case.flags.user_class, source)
+
+
+def _html_meta(case: Case) -> Evidence:
+    image = case.page_url is not None
+    return html_meta.verdict(_page(case).metas, case.agent, image=image, respect_noindex=case.flags.respect_noindex)
+
+
+def _page(case: Case) -> html_page.Page:
+    """The page that is the asset, or shows it."""
+    return html_page.parse(case.body or b"")
+
+
+def _url_registry(case: Case) -> Evidence:
+    return url_registry.verdict(case.registry, case.url, case.flags.ignore_query_for)
+
+
+def _hash_list(case: Case) -> Evidence:
+    if case.registry is None:
+        return hash_list.verdict(None, hash_list.Prints("", ""))
+    dihedral = case.flags.hash_dihedral
+    found = fingerprint(case.data, dihedral=dihedral)
+    codes = (found.pdq_dihedral if dihedral else (found.pdq,)) if found.pdq is not None else ()
+    prints = hash_list.Prints(found.md5, found.sha256, codes or (), found.pdq_quality)
+    return hash_list.verdict(case.registry, prints, case.flags.pdq_max_distance)
+
+
+READERS: dict[str, Callable[[Case], Evidence]] = {
+    robots_txt.KIND: _robots_txt,
+    x_robots_tag.KIND: _x_robots_tag,
+    tdmrep.KIND: _tdmrep,
+    content_signal.KIND: _content_signal,
+    aipref.KIND: _aipref,
+    ai_txt.KIND: _ai_txt,
+    html_meta.KIND: _html_meta,
+    rsl.KIND: _rsl,
+    url_registry.KIND: _url_registry,
+    hash_list.KIND: _hash_list,
+}
+
+
+def combined(case: Case) -> tuple[str, list[Evidence]]:
+    """The verdict across all protocols, and what each of them found."""
+    raise NotImplementedError

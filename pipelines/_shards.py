@@ -1,0 +1,148 @@
+"""WebDataset shards in img2dataset's layout, as tar files whose bytes depend on their content alone.
+
+A sample is three members side by side, in the order of their names: ``KEY.jpg`` (or png, webp), ``KEY.json``,
+``KEY.txt``. Headers carry no time, owner or user name.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+import pyarrow as pa
+
+from ..schemas.errors import ReleaseError
+from ._release import Sink
+
+_BLOCK = tarfile.BLOCKSIZE
+_SHARD_DIGITS = 5  # img2dataset's default, oom_shard_count
+# What JSON of a sample may take: a caption and four URLs of the longest kind are far below.
+_MEMBER_MAX_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample read from a shard.
+
+    Attributes:
+        key: its key.
+        parts: bytes by extension: ``jpg``, ``json``, ``txt``.
+    """
+
+    key: str
+    parts: dict[str, bytes]
+
+
+def shard_name(shard_id: int, ending: str = "tar") -> str:
+    """Path in the release of a shard or of its sidecar."""
+    return f"shards/{shard_id:0{_SHARD_DIGITS}d}.{ending}"
+
+
+def sample_keys(shard_id: int, count: int, samples_per_shard: int) -> list[str]:
+    """Keys of a shard's samples: shard number, then index in as many digits as the last index needs.
+
+    Source: img2dataset 1.47, ``downloader.compute_key``, which takes ceil(log10(samples_per_shard)) digits.
+    """
+    digits = len(str(samples_per_shard - 1)) if samples_per_shard > 1 else 0
+    first = shard_id * 10**digits
+    return [f"{first + index:0{digits + _SHARD_DIGITS}d}" for index in range(count)]
+
+
+def write_sample(sink: Sink, picture: bytes, ending: str, meta: dict[str, Any]) -> None:
+    """Append one sample. ``meta`` is a row of the sidecar."""
+    text = json.dumps(meta, ensure_ascii=False)
+    parts = {ending: picture, "json": text.encode(), "txt": meta["caption"].encode()}
+    for part in sorted(parts):
+        _write_member(sink, f"{meta['key']}.{part}", parts[part])
+
+
+def finish(sink: Sink) -> None:
+    """End the tar: two empty blocks, then up to a whole record, as tar does."""
+    sink.write(bytes(2 * _BLOCK))
+    sink.write(bytes(-sink.tell() % tarfile.RECORDSIZE))
+
+
+def read_samples(file: IO[bytes], where: str) -> Iterator[Sample]:
+    """The samples of a shard, in order.
+
+    Raises:
+        ReleaseError: not a tar, truncated, or a member that is no part of a sample.
+    """
+    key, parts = "", {}
+    for name, data in _members(file, where):
+        stem, dot, ending = name.partition(".")
+        if not dot or "/" in name:
+            raise ReleaseError(where, f"has a member '{name}'", "KEY.ENDING")
+        if stem != key and parts:
+            yield Sample(key, parts)
+            parts = {}
+        if ending in parts:
+            raise ReleaseError(where, f"has the member '{name}' twice", "one of each name")
+        key = stem
+        parts[ending] = data
+    if parts:
+        yield Sample(key, parts)
+
+
+def hex_phash(phash: pa.Array) -> pa.Array:
+    """pHash in 16 hex digits, as imagehash prints it.
+
+    Args: phash: int64[n]; null stays null.
+    Returns: string[n].
+    """
+    return pa.array([None if bits is None else f"{bits & (2**64 - 1):016x}" for bits in phash.to_pylist()], pa.string())
+
+
+def hex_bytes(data: pa.Array) -> pa.Array:
+    """Bytes in hex, two digits each.
+
+    Args: data: binary[n]; null stays null.
+    Returns: string[n].
+    """
+    return pa.array([None if value is None else value.hex() for value in data.to_pylist()], pa.string())
+
+
+def read_ranges(fs: Any, places: Sequence[tuple[str, int, int]]) -> list[bytes]:
+    """Bytes of some (path, offset, size), each read on its own.
+
+    Raises:
+        ReleaseError: a file is missing or too short.
+    """
+    paths = [path for path, _, _ in places]
+    starts = [offset for _, offset, _ in places]
+    ends = [offset + size for _, offset, size in places]
+    try:
+        found = fs.cat_ranges(paths, starts, ends, on_error="raise")
+    except OSError as error:
+        raise ReleaseError(str(error.filename or paths[0]), f"cannot be read ({error})", hint=_FETCH_AGAIN) from error
+    for (path, offset, size), data in zip(places, found, strict=True):
+        if len(data) != size:
+            raise ReleaseError(path, f"ends before byte {offset + size}", "the pictures fetched", _FETCH_AGAIN)
+    return found
+
+
+_FETCH_AGAIN = "Delete the markers of the stage 'fetch' in the work directory and run again"
+
+
+def _write_member(sink: Sink, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(data), 0o644  # TarInfo has no time, owner or names of its own
+    # PAX differs from plain ustar only for what ustar cannot hold, such as a size of 8 GiB.
+    sink.write(member.tobuf(tarfile.PAX_FORMAT))
+    sink.write(data)
+    sink.write(bytes(-len(data) % _BLOCK))
+
+
+def _members(file: IO[bytes], where: str) -> Iterator[tuple[str, bytes]]:
+    try:
+        with tarfile.open(fileobj=file, mode="r|") as tar:
+            for member in tar:
+                data = tar.extractfile(member) if member.isreg() and member.size <= _MEMBER_MAX_BYTES else None
+                if data is None:
+                    raise ReleaseError(where, f"has a member '{member.name}' that is no small file", "a sample's part")
+                yield member.name, data.read()
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ReleaseError(where, f"is not a whole tar ({error})", "a WebDataset shard") from error

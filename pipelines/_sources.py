@@ -1,0 +1,315 @@
+"""Reading image-text lists: LAION Parquet, CSV, TSV and JSON lines, as batches with one set of columns.
+
+Every format gives ``RAW``: text as bytes, because a row in a broken encoding is set aside, not the whole
+list. Column names are matched whatever their case; a list needs a URL and a text column.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import fsspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.json as pa_json
+import pyarrow.parquet as pq
+
+from ..schemas.config import Job, Source
+from ..schemas.errors import SourceError
+
+# Column of the raw schema, its type, and what lists call it. The first alias that is there is read.
+COLUMNS: dict[str, tuple[pa.DataType, tuple[str, ...]]] = {
+    "url": (pa.binary(), ("url", "image_url", "img_url", "image")),
+    "caption": (pa.binary(), ("text", "caption", "alt", "alt_text", "top_caption")),
+    "page_url": (pa.binary(), ("page_url", "page", "source_page")),
+    "width_px": (pa.float64(), ("width", "original_width", "width_px")),
+    "height_px": (pa.float64(), ("height", "original_height", "height_px")),
+    "licence": (pa.binary(), ("license", "licence")),
+    "creator": (pa.binary(), ("creator", "author", "artist", "photographer")),
+    "similarity": (pa.float64(), ("similarity", "clip_similarity")),
+    "nsfw": (pa.binary(), ("nsfw",)),
+    "p_unsafe": (pa.float64(), ("punsafe", "p_unsafe")),
+    "p_watermark": (pa.float64(), ("pwatermark", "p_watermark")),
+    "aesthetic": (pa.float64(), ("aesthetic_score", "aesthetic", "aesthetics")),
+}
+RAW = pa.schema(
+    [
+        pa.field("source_row", pa.int64()),
+        pa.field("malformed", pa.bool_()),
+        *(pa.field(name, kind) for name, (kind, _) in COLUMNS.items()),
+    ]
+)
+_ENDINGS = {".parquet": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_BATCH_ROWS = 65_536
+_BLOCK_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a source: what a worker is given.
+
+    Attributes:
+        source: name in tables; of a glob, the source's name and the file's.
+        path: absolute path or URL.
+        format: parquet, csv, tsv or jsonl.
+        stamp: size and time of change, so that an edited list is read again.
+    """
+
+    source: str
+    path: str
+    format: str
+    stamp: str
+
+
+def resolve(job: Job) -> list[SourceFile]:
+    """The files of all sources, each checked: there, not empty, readable, with the columns it needs.
+
+    Raises:
+        SourceError: naming the file, what was found and what was expected. Nothing has been written.
+    """
+    files = [file for source in job.config.sources for file in _resolve_one(source, job.path(source.path))]
+    names = [file.source for file in files]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SourceError("sources", f"two are called '{twice[0]}'", hint="Give one of them a 'name'")
+    for file in files:
+        _check(file)
+    return sorted(files, key=lambda file: file.source)
+
+
+def read(file: SourceFile) -> Iterator[pa.RecordBatch]:
+    """The rows of a list as ``RAW`` batches, in order, ``source_row`` counting from 0.
+
+    A row that is not of the format (another number of cells, broken JSON) comes with ``malformed`` set.
+
+    Raises:
+        SourceError: the file ends too early or is damaged.
+    """
+    readers = {"parquet": _read_parquet, "csv": _read_csv, "tsv": _read_csv, "jsonl": _read_jsonl}
+    try:
+        yield from readers[file.format](file)
+    except (pa.ArrowException, OSError, EOFError) as error:
+        raise SourceError(file.path, f"cannot be read to its end ({_short(error)})", f"whole {file.format}") from error
+
+
+def _resolve_one(source: Source, path: str) -> Iterator[SourceFile]:
+    fs, plain = fsspec.core.url_to_fs(path)
+    is_glob = any(char in plain for char in "*?[")
+    found = sorted(fs.glob(plain)) if is_glob else [plain]
+    if not found:
+        raise SourceError(source.path, "matches no file", "at least one file")
+    for one in found:
+        if not fs.exists(one):
+            raise SourceError(source.path, "does not exist", "an image-text list", "Check 'sources' in the config")
+        info = fs.info(one)
+        if info["type"] != "file":
+            raise SourceError(source.path, "is a folder", "a file or a glob", f"Did you mean '{source.path}/*.parquet'?")
+        if not info["size"]:
+            raise SourceError(one, "is empty", "an image-text list")
+        name, ending = posixpath.splitext(posixpath.basename(one.removesuffix(".gz")))
+        chosen = _ENDINGS.get(ending.lower()) if source.format == "auto" else source.format
+        if chosen is None:
+            raise SourceError(one, f"ends in '{ending}'", ", ".join(_ENDINGS), "Or set 'format' of the source")
+        label = f"{source.name}.{name}" if source.name and is_glob else source.name or name
+        stamp = f"{info['size']}-{info.get('mtime') or info.get('LastModified') or info.get('created')}"
+        yield SourceFile(label, fs.unstrip_protocol(one) if "://" in path else one, chosen, stamp)
+
+
+def _check(file: SourceFile) -> None:
+    try:
+        names = _column_names(file)
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+        raise SourceError(file.path, f"cannot be read ({_short(error)})", f"{file.format}") from error
+    if names is None:  # JSON lines have no header
+        return
+    for column in ("url", "caption"):
+        if _alias(names, column) is None:
+            aliases = ", ".join(COLUMNS[column][1])
+            raise SourceError(file.path, f"has the columns {', '.join(names) or '(none)'}", f"one called {aliases}")
+
+
+def _column_names(file: SourceFile) -> list[str] | None:
+    if file.format == "parquet":
+        with fsspec.open(file.path, "rb") as opened:
+            return pq.ParquetFile(opened).schema_arrow.names
+    with _open_text(file) as opened:
+        first = opened.readline()
+    if file.format == "jsonl":
+        _check_json_line(file, first)
+        return None
+    return next(_csv_rows(first, file), [])
+
+
+def _csv_rows(line: bytes, file: SourceFile) -> Iterator[list[str]]:
+    import csv
+
+    yield from csv.reader([line.decode("utf-8-sig")], delimiter="\t" if file.format == "tsv" else ",")
+
+
+def _check_json_line(file: SourceFile, line: bytes) -> None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict):
+        raise SourceError(file.path, f"begins with {line[:60]!r}", "one JSON object a line")
+    for column in ("url", "caption"):
+        if _alias(list(row), column) is None:
+            raise SourceError(file.path, f"has the keys {', '.join(row)}", f"one of {', '.join(COLUMNS[column][1])}")
+
+
+def _alias(names: list[str], column: str) -> str | None:
+    """What this list calls a column."""
+    by_fold = {name.casefold(): name for name in reversed(names)}
+    return next((by_fold[alias] for alias in COLUMNS[column][1] if alias in by_fold), None)
+
+
+def _read_parquet(file: SourceFile) -> Iterator[pa.RecordBatch]:
+    with fsspec.open(file.path, "rb") as opened:
+        parquet = pq.ParquetFile(opened)
+        names = {column: _alias(parquet.schema_arrow.names, column) for column in COLUMNS}
+        wanted = [name for name in names.values() if name]
+        row = 0
+        for batch in parquet.iter_batches(_BATCH_ROWS, columns=wanted):
+            yield _raw(batch, names, row, file)
+            row += batch.num_rows
+
+
+def _read_csv(file: SourceFile) -> Iterator[pa.RecordBatch]:
+    bad: list[int] = []
+
+    def set_aside(row: pa_csv.InvalidRow) -> str:
+        bad.append(row.number)
+        return "skip"
+
+    names = {column: _alias(_column_names(file) or [], column) for column in COLUMNS}
+    types = {name: pa.binary() for name in names.values() if name}
+    with _open_text(file) as opened:
+        reader = pa_csv.open_csv(
+            opened,
+            pa_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),  # row numbers need one thread
+            pa_csv.ParseOptions(
+                delimiter="\t" if file.format == "tsv" else ",",
+                newlines_in_values=True,
+                invalid_row_handler=set_aside,
+            ),
+            pa_csv.ConvertOptions(
+                column_types=types, include_columns=list(types), strings_can_be_null=True, null_values=[""],
+                quoted_strings_can_be_null=True, check_utf8=False,
+            ),
+        )  # fmt: skip
+        row = 0
+        for batch in reader:
+            # The parser counts the header as row 1; rows set aside keep their place in the count.
+            numbers, skipped = _numbers(row, batch.num_rows, {number - 2 for number in bad})
+            bad.clear()
+            yield _raw(batch, names, row, file, numbers)
+            if skipped:
+                yield _malformed(skipped)
+            row += batch.num_rows + len(skipped)
+
+
+def _numbers(start: int, count: int, skipped: set[int]) -> tuple[pa.Array, list[int]]:
+    """Row numbers of ``count`` rows from ``start`` when some rows in between were set aside."""
+    numbers: list[int] = []
+    row = start
+    while len(numbers) < count:
+        if row not in skipped:
+            numbers.append(row)
+        row += 1
+    return pa.array(numbers, pa.int64()), sorted(skipped)
+
+
+def _read_jsonl(file: SourceFile) -> Iterator[pa.RecordBatch]:
+    row = 0
+    with _open_text(file) as opened:
+        while lines := opened.readlines(_BLOCK_BYTES):
+            lines = [line for line in lines if line.strip()]
+            if lines:
+                yield from _json_block(lines, row, file)
+                row += len(lines)
+
+
+def _json_block(lines: list[bytes], row: int, file: SourceFile) -> Iterator[pa.RecordBatch]:
+    rows, good, bad = [], [], []
+    for number, line in enumerate(lines, row):
+        parsed = _json_row(line)
+        if parsed is None:
+            bad.append(number)
+        else:
+            rows.append(parsed)
+            good.append(number)
+    if rows:
+        keys = sorted({key for parsed in rows for key in parsed})
+        names = {column: _alias(keys, column) for column in COLUMNS}
+        columns = {
+            name: pa.array([_json_cell(parsed.get(name)) for parsed in rows], pa.string())
+            for name in names.values()
+            if name
+        }
+        yield _raw(pa.RecordBatch.from_pydict(columns), names, row, file, pa.array(good, pa.int64()))
+    if bad:
+        yield _malformed(bad)
+
+
+def _json_row(line: bytes) -> dict | None:
+    try:
+        parsed = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _json_cell(value: object) -> str | None:
+    if value is None or isinstance(value, (dict, list)):
+        return None
+    # A lone surrogate is not text; a replacement character says that something was there.
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def _raw(
+    batch: pa.RecordBatch, names: dict[str, str | None], row: int, file: SourceFile, numbers: pa.Array | None = None
+) -> pa.RecordBatch:
+    count = batch.num_rows
+    if numbers is None:
+        numbers = pa.array(range(row, row + count), pa.int64())
+    columns: list[pa.Array] = [numbers, pa.array([False] * count)]
+    for column, (kind, _) in COLUMNS.items():
+        name = names[column]
+        found = pa.nulls(count, kind) if name is None else _as(batch.column(name), kind, file, name)
+        columns.append(found)
+    return pa.RecordBatch.from_arrays(columns, schema=RAW)
+
+
+def _as(array: pa.Array, kind: pa.DataType, file: SourceFile, name: str) -> pa.Array:
+    if array.type == kind:
+        return array
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_nested(array.type):
+        raise SourceError(file.path, f"column '{name}' holds {array.type}", "text or numbers")
+    if kind == pa.binary():
+        return array.cast(pa.string()).cast(kind) if not pa.types.is_large_binary(array.type) else array.cast(kind)
+    if pa.types.is_binary(array.type) or pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        text = pc.utf8_trim_whitespace(array.cast(pa.string(), safe=False))
+        numeric = pc.match_substring_regex(text, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
+        return pc.if_else(numeric, text, pa.scalar(None, pa.string())).cast(kind)
+    return array.cast(kind, safe=False)
+
+
+def _malformed(numbers: list[int]) -> pa.RecordBatch:
+    count = len(numbers)
+    empty = [pa.nulls(count, field.type) for field in RAW][2:]
+    return pa.RecordBatch.from_arrays([pa.array(numbers, pa.int64()), pa.array([True] * count), *empty], schema=RAW)
+
+
+def _open_text(file: SourceFile):
+    return fsspec.open(file.path, "rb", compression="gzip" if file.path.endswith(".gz") else None).open()
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

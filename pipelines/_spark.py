@@ -1,0 +1,137 @@
+"""Spark behind the same Protocol as DuckDB: steps are translated by sqlglot, functions are the same Arrow UDFs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import sqlglot
+
+from ..schemas.errors import MissingExtra, SqlError
+from ..udfs.catalog import UDFS
+from ._engine import Steps, cast_to
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_SPARK_TYPES = {
+    pa.int64(): "bigint",
+    pa.int32(): "int",
+    pa.float64(): "double",
+    pa.float32(): "float",
+    pa.string(): "string",
+    pa.binary(): "binary",
+    pa.bool_(): "boolean",
+    pa.timestamp("us", tz="UTC"): "timestamp",
+    pa.list_(pa.string()): "array<string>",
+    pa.list_(pa.int64()): "array<bigint>",
+}
+
+
+def session(workers: int, memory_gb: float | None = None) -> SparkSession:
+    """The running Spark session, or a local one. Settings that change results are the same in both.
+
+    Raises:
+        MissingExtra: pyspark is not installed.
+    """
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise MissingExtra("spark", "the Spark engine", "pyspark") from error
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    builder = SparkSession.builder.appName("fairshard")
+    if "SPARK_REMOTE" not in os.environ and "MASTER" not in os.environ:
+        builder = builder.master(f"local[{workers}]").config("spark.driver.memory", f"{int(memory_gb or 2)}g")
+    settings = {
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        "spark.sql.ansi.enabled": "true",
+        "spark.sql.shuffle.partitions": str(max(workers, 1) * 2),
+        "spark.sql.parquet.compression.codec": "zstd",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.driver.host": "127.0.0.1",
+    }
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+class SparkEngine:
+    """Spark SQL over the running session, or a local one."""
+
+    def __init__(self, workers: int, memory_limit_gb: float | None = None):
+        self._spark = session(workers, memory_limit_gb)
+        self._steps = Steps()
+        self._kept: list[DataFrame] = []
+        _register_udfs(self._spark)
+
+    def scan(self, name: str, files: Sequence[str], schema: pa.Schema) -> None:
+        self._steps.forget(name)
+        if not files:
+            self.register(name, schema.empty_table())
+            return
+        frame = self._spark.read.parquet(*[file if "://" in file else f"file://{file}" for file in files])
+        frame.createOrReplaceTempView("scanned")
+        self._query(cast_to(schema, "scanned"), {}).createOrReplaceTempView(name)
+
+    def register(self, name: str, table: pa.Table) -> None:
+        self._steps.forget(name)
+        ddl = ", ".join(f"`{field.name}` {_SPARK_TYPES[field.type]}" for field in table.schema)
+        frame = self._spark.createDataFrame(table if table.num_rows else [], ddl)
+        frame.createOrReplaceTempView(name)
+
+    def step(self, name: str, sql: str, *, keep: bool = False, **params: Any) -> None:
+        if not keep:
+            self._steps.add(name, sql, params)
+            return
+        frame = self._query(*self._steps.compile(sql, params)).persist()
+        frame.count()
+        self._kept.append(frame)
+        self._steps.forget(name)
+        frame.createOrReplaceTempView(name)
+
+    def rows(self, sql: str, **params: Any) -> pa.Table:
+        return self._query(*self._steps.compile(sql, params)).toArrow()
+
+    def batches(self, sql: str, **params: Any) -> Iterator[pa.RecordBatch]:
+        yield from self.rows(sql, **params).to_batches(65_536)
+
+    def write(
+        self, sql: str, folder: str, schema: pa.Schema, *, partition_by: str | None = None, **params: Any
+    ) -> None:
+        writer = self._query(*self._steps.compile(sql, params, cast_to(schema))).write.mode("overwrite")
+        if partition_by:
+            writer = writer.partitionBy(partition_by)
+        try:
+            writer.parquet(folder if "://" in folder else f"file://{folder}")
+        except Exception as error:
+            raise SqlError("spark", f"{error}\nin the query\n{sql}") from error
+
+    def close(self) -> None:
+        for frame in self._kept:
+            frame.unpersist()
+        self._kept.clear()
+
+    def _query(self, sql: str, params: dict[str, Any]) -> DataFrame:
+        translated = sqlglot.transpile(sql, read="duckdb", write="spark")[0]
+        used = {key: value for key, value in params.items() if f":{key}" in translated}
+        try:
+            return self._spark.sql(translated, args=used or None)
+        except Exception as error:
+            raise SqlError("spark", f"{error}\nin the query\n{translated}") from error
+
+
+def _register_udfs(spark: SparkSession) -> None:
+    from pyspark.sql.functions import ArrowUDFType, arrow_udf
+
+    for udf in UDFS:
+        function = arrow_udf(udf.as_function(), _SPARK_TYPES[udf.returns], ArrowUDFType.SCALAR)
+        spark.udf.register(udf.name, function)

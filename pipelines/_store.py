@@ -1,0 +1,296 @@
+"""The work directory: tables of Parquet files, committed one stage partition at a time.
+
+    work/
+      pair/ingest-laion-0.parquet        a table is a folder; a file belongs to one partition of one stage
+      _done/ingest/laion-0.json          what was committed, from what, at what cost
+      _scratch/                          work in progress, never read by others
+
+A partition is written to scratch, moved into its tables, and only then marked. Readers go by the marks, so
+whatever a killed run left behind is never read, and is overwritten by the next. A mark carries a
+fingerprint of what the partition was made from: if it is the same, there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs as arrow_fs
+
+from ..schemas.errors import ContractError, ReleaseError
+from ..schemas.tables import TABLES
+from ._memory import peak_mb
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The completion marker of one stage partition.
+
+    Attributes:
+        fingerprint: of everything that decides the content.
+        files: committed Parquet files of each table, relative to the work directory.
+        rows: rows written to each table.
+        rows_in: rows read, where the stage counts them.
+        seconds: wall time.
+        peak_mb: largest resident size of the process that made it.
+        committed_at: ISO 8601, UTC.
+        expires_at: from when it must be made again whatever the fingerprint says; ISO 8601, UTC.
+        extra: other files and figures of the stage's own.
+    """
+
+    stage: str
+    partition: str
+    fingerprint: str
+    files: dict[str, list[str]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    rows_in: int | None = None
+    seconds: float = 0.0
+    peak_mb: float = 0.0
+    committed_at: str = ""
+    expires_at: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def valid(self, fingerprint: str, now: datetime) -> bool:
+        """Whether it still stands for what ``fingerprint`` describes."""
+        fresh = self.expires_at is None or now < datetime.fromisoformat(self.expires_at)
+        return fresh and self.fingerprint == fingerprint
+
+
+class Store:
+    """A work directory on any fsspec file system. Cheap to make; workers make their own from ``root``."""
+
+    def __init__(self, root: str):
+        self.root = root.rstrip("/")
+        self.fs, self._base = fsspec.core.url_to_fs(self.root)
+
+    def path(self, *parts: str) -> str:
+        """Absolute path or URL of something in the work directory."""
+        return posixpath.join(self.root, *parts)
+
+    def files(self, table: str, stages: Iterable[str] | None = None) -> list[str]:
+        """Committed files of a table, of some stages or of all, in a fixed order."""
+        wanted = None if stages is None else set(stages)
+        marks = (mark for mark in self.marks() if wanted is None or mark.stage in wanted)
+        return [self.path(name) for mark in marks for name in mark.files.get(table, [])]
+
+    def read(self, table: str, stages: Iterable[str] | None = None) -> pa.Table:
+        """A whole table, in memory, as its contract says. For small tables and tests."""
+        schema = TABLES[table].schema
+        parts = [read_parquet(file).select(schema.names).cast(schema) for file in self.files(table, stages)]
+        return pa.concat_tables(parts) if parts else schema.empty_table()
+
+    def marks(self, stage: str | None = None) -> list[Mark]:
+        """Markers, sorted by stage and partition."""
+        pattern = posixpath.join(self._base, "_done", stage or "*", "*.json")
+        return [self._load(path) for path in sorted(self.fs.glob(pattern))]
+
+    def mark(self, stage: str, partition: str) -> Mark | None:
+        """The marker of one partition, if it was ever committed."""
+        path = posixpath.join(self._base, "_done", stage, f"{partition}.json")
+        return self._load(path) if self.fs.exists(path) else None
+
+    def prune(self, stage: str, keep: Iterable[str]) -> None:
+        """Forget partitions that the stage no longer has."""
+        kept = set(keep)
+        for mark in self.marks(stage):
+            if mark.partition not in kept:
+                self._forget(mark)
+
+    def task(self, stage: str, partition: str, fingerprint: str) -> Task:
+        """A partition about to be made, or found to be done."""
+        return Task(self, stage, partition, fingerprint)
+
+    def clear_scratch(self) -> None:
+        """Remove what a killed run left behind. Only the process that owns the run may call it."""
+        scratch = posixpath.join(self._base, "_scratch")
+        if self.fs.exists(scratch):
+            self.fs.rm(scratch, recursive=True)
+
+    def _load(self, path: str) -> Mark:
+        try:
+            return Mark(**json.loads(self.fs.cat_file(path)))
+        except (ValueError, TypeError) as error:
+            raise ReleaseError(path, f"is not a completion marker ({error})", hint="Delete it and run again") from error
+
+    def _forget(self, mark: Mark) -> None:
+        self._remove(posixpath.join("_done", mark.stage, f"{mark.partition}.json"))
+        for name in [name for names in mark.files.values() for name in names]:
+            self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        path = posixpath.join(self._base, name)
+        if self.fs.exists(path):
+            self.fs.rm_file(path)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a small file so that it is there whole or not at all."""
+        path = posixpath.join(self._base, name)
+        scratch = posixpath.join(self._base, "_scratch", uuid.uuid4().hex)
+        for folder in (posixpath.dirname(path), posixpath.dirname(scratch)):
+            self.fs.makedirs(folder, exist_ok=True)
+        self.fs.pipe_file(scratch, data)
+        self.fs.mv(scratch, path)
+
+
+class Task:
+    """One partition of one stage being made: a context manager that commits if nothing was raised."""
+
+    def __init__(self, store: Store, stage: str, partition: str, fingerprint: str):
+        self.store, self.stage, self.partition, self.fingerprint = store, stage, partition, fingerprint
+        self.rows_in: int | None = None
+        self.expires_at: datetime | None = None
+        self.extra: dict[str, Any] = {}
+        self._folder = store.path("_scratch", f"{stage}-{partition}-{uuid.uuid4().hex[:8]}")
+        self._tables: set[str] = set()
+        self._started = time.monotonic()
+        found = store.mark(stage, partition)
+        self.done = found is not None and found.valid(fingerprint, datetime.now(UTC))
+
+    def __enter__(self) -> Task:
+        self._started = time.monotonic()
+        return self
+
+    def __exit__(self, kind: type | None, error: object, trace: object) -> None:
+        try:
+            if kind is None:
+                self._commit()
+        finally:
+            self._clean()
+
+    def folder(self, table: str) -> str:
+        """Scratch folder for the Parquet files of a table; an engine writes there."""
+        if table not in TABLES:
+            raise ContractError(self.stage, f"a table called '{table}'", ", ".join(TABLES))
+        self._tables.add(table)
+        return posixpath.join(self._folder, table)
+
+    def write(self, table: str, data: pa.Table | Iterable[pa.RecordBatch]) -> None:
+        """Write rows of a table, checked against its contract.
+
+        Raises:
+            ContractError: a column is missing, of another type, or null where it may not be.
+        """
+        schema = TABLES[table].schema
+        path = posixpath.join(self.folder(table), "part-0.parquet")
+        write_parquet(path, schema, data.to_batches() if isinstance(data, pa.Table) else data)
+
+    def scratch(self, name: str) -> str:
+        """A path in scratch for a file of the stage's own; ``keep`` moves it in."""
+        fs, base = fsspec.core.url_to_fs(self._folder)
+        fs.makedirs(base, exist_ok=True)
+        return posixpath.join(self._folder, name)
+
+    def keep(self, scratch: str, name: str) -> None:
+        """Move a file of the stage's own into the work directory when the task commits."""
+        self.extra.setdefault("files", []).append([scratch, name])
+
+    def _commit(self) -> None:
+        store = self.store
+        old = store.mark(self.stage, self.partition)
+        if old is not None:
+            store._forget(old)
+        mark = Mark(self.stage, self.partition, self.fingerprint, rows_in=self.rows_in)
+        for table in sorted(self._tables):
+            names, rows = self._move_in(table)
+            mark.files[table], mark.rows[table] = names, rows
+        for scratch, name in self.extra.pop("files", []):
+            _move(store, scratch, store.path(name))
+        mark.extra.update(self.extra)
+        finished = replace(
+            mark,
+            seconds=round(time.monotonic() - self._started, 3),
+            peak_mb=peak_mb(),
+            committed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            expires_at=self.expires_at.isoformat() if self.expires_at else None,
+        )
+        text = json.dumps(asdict(finished), indent=1, sort_keys=True)
+        store.put(posixpath.join("_done", self.stage, f"{self.partition}.json"), text.encode())
+
+    def _move_in(self, table: str) -> tuple[list[str], int]:
+        fs, folder = fsspec.core.url_to_fs(self.folder(table))
+        written = sorted(fs.glob(posixpath.join(folder, "*.parquet"))) if fs.exists(folder) else []
+        names, total = [], 0
+        for number, path in enumerate(written):
+            rows = _row_count(fs, path)
+            if rows == 0:
+                continue
+            name = f"{table}/{self.stage}-{self.partition}-{number}.parquet"
+            _move(self.store, fs.unstrip_protocol(path), self.store.path(name))
+            names.append(name)
+            total += rows
+        return names, total
+
+    def _clean(self) -> None:
+        fs, folder = fsspec.core.url_to_fs(self._folder)
+        if fs.exists(folder):
+            fs.rm(folder, recursive=True)
+
+
+def arrow_filesystem(path: str) -> tuple[arrow_fs.FileSystem, str]:
+    """pyarrow's view of an fsspec path, for reading and writing Parquet."""
+    fs, plain = fsspec.core.url_to_fs(path)
+    return arrow_fs.PyFileSystem(arrow_fs.FSSpecHandler(fs)), plain
+
+
+def read_parquet(path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """One Parquet file of any fsspec path, in memory."""
+    fs, plain = arrow_filesystem(path)
+    with fs.open_input_file(plain) as file:
+        return pq.ParquetFile(file).read(columns=list(columns) if columns else None)
+
+
+def write_parquet(path: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write batches as one Parquet file, deterministic for the same batches. Returns the rows written.
+
+    Raises:
+        ContractError: a column is missing, of another type, or null where it may not be.
+    """
+    fs, plain = arrow_filesystem(path)
+    fs.create_dir(posixpath.dirname(plain), recursive=True)
+    rows = 0
+    with fs.open_output_stream(plain) as sink, pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(checked(batch, schema, path))
+            rows += batch.num_rows
+    return rows
+
+
+def checked(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:
+    """The batch with its columns in the schema's order, every one of the declared type and nullability."""
+    columns = []
+    for column in schema:
+        position = batch.schema.get_field_index(column.name)
+        if position < 0:
+            raise ContractError(where, f"no column '{column.name}'", str(column.type))
+        array = batch.column(position)
+        if array.type != column.type:
+            raise ContractError(where, f"column '{column.name}' of {array.type}", str(column.type))
+        if array.null_count and not column.nullable:
+            raise ContractError(where, f"nulls in column '{column.name}'", "no nulls")
+        columns.append(array)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _row_count(fs: fsspec.AbstractFileSystem, path: str) -> int:
+    with fs.open(path, "rb") as file:
+        return pq.read_metadata(file).num_rows
+
+
+def _move(store: Store, source: str, target: str) -> None:
+    _, source_path = fsspec.core.url_to_fs(source)
+    _, target_path = fsspec.core.url_to_fs(target)
+    store.fs.makedirs(posixpath.dirname(target_path), exist_ok=True)
+    if "file" in store.fs.protocol:
+        shutil.move(source_path, target_path)
+    else:
+        store.fs.mv(source_path, target_path)

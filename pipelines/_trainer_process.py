@@ -1,0 +1,114 @@
+"""Starts the trainer's process, follows it, and says what went wrong in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..schemas.errors import StageError
+from ..schemas.train_config import TrainConfig
+from ._held_out import Split
+from ._progress import Bar, bar
+from ._released import Release
+
+MODULE = f"{__package__}._clip_trainer"
+# Adam's settings of the CLIP paper (Radford et al. 2021, table 18) for ViTs, which open_clip takes for every
+# architecture with "vit" in its name. Stated here because its choice would go by our architecture's name.
+_ADAM = ("--beta1", "0.9", "--beta2", "0.98", "--eps", "1e-6")
+# Not to be passed on: one process on the CPU, whatever cluster this runs on: open_clip would wait for its peers.
+_ALONE = ("WORLD_SIZE", "SLURM_NTASKS", "SLURM_PROCID", "RANK", "LOCAL_RANK")
+_JOB_KEYS = ("model", "image_size", "seed", "threads", "epochs", "batch_size")
+
+
+def trainer_job(release: Release, out: Path, split: Split, config: TrainConfig) -> dict[str, Any]:
+    """The trainer's job, as JSON; see ``_clip_trainer.Job``. ``out`` is absolute."""
+    of_config = {key: value for key, value in asdict(config).items() if key in _JOB_KEYS}
+    return {
+        **of_config,
+        "arguments": _arguments(release, out, len(split.trained), len(split.tested), config),
+        "out_dir": str(out),
+        "shards": [shard.path for shard in release.shards],
+        "model_configs": str(Path(__file__).parent / "model_configs"),
+        "held_out": [sample.key for sample in split.held_out],
+        "tested": [sample.key for sample in split.tested],
+    }
+
+
+def run_trainer(release: Release, out: Path, job: dict[str, Any]) -> dict[str, Any]:
+    """Run a job to its end.
+
+    Returns: what the trainer says of itself: parameters, threads, resumed_after_epoch (absent if no epoch was left).
+    Raises:
+        StageError: it failed; trainer.log in the run folder has the whole story.
+    """
+    (out / "job.json").write_text(json.dumps(job))
+    command = [sys.executable, "-P", "-m", MODULE, str(out / "job.json")]
+    environment = {key: value for key, value in os.environ.items() if key not in _ALONE}
+    environment |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
+    with (
+        (out / "trainer.log").open("wb") as stderr,
+        subprocess.Popen(
+            command, cwd=release.folder, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
+        ) as process,
+        bar("train", job["epochs"]) as progress,
+    ):  # fmt: skip
+        said = _follow(process.stdout or (), progress)
+        code = process.wait()
+    if code:
+        raise StageError("train", f"the trainer ended with {code}: {_last_line(out / 'trainer.log')}",
+                         hint=f"See {out / 'trainer.log'}; running again goes on from the last epoch")  # fmt: skip
+    return said
+
+
+def _arguments(release: Release, out: Path, trained: int, tested: int, config: TrainConfig) -> list[str]:
+    # Relative to the release, the trainer's working directory: webdataset would expand special characters of
+    # an absolute path.
+    shards = "::".join(shard.path for shard in release.shards)
+    flags = {
+        "train-data": shards, "train-num-samples": trained,
+        "val-data": shards, "val-num-samples": tested, "val-frequency": 1,
+        "dataset-type": "webdataset", "workers": config.workers,
+        "model": config.model, "device": "cpu", "precision": "fp32", "seed": config.seed,
+        "epochs": config.epochs, "batch-size": config.batch_size, "lr": config.lr, "wd": config.weight_decay,
+        "warmup": config.warmup, "log-every-n-steps": 1,
+        "logs": out.parent, "name": out.name,
+        # The latest checkpoint is replaced atomically; the numbered one, written once at the end, is not.
+        "save-frequency": 0, "resume": "latest",
+    }  # fmt: skip
+    if config.image_size is not None:
+        flags["force-image-size"] = config.image_size
+    return [*(f"--{key}={value}" for key, value in flags.items()), *_ADAM, "--save-most-recent"]
+
+
+def _follow(lines: Iterable[str], progress: Bar) -> dict[str, Any]:
+    said, done = {}, None
+    for line in lines:
+        facts = _facts(line)
+        epoch = facts.pop("epoch", None)
+        if epoch is None:
+            said |= facts
+            continue
+        if done is None:  # After a resumption the first epoch heard of is not the first.
+            said["resumed_after_epoch"] = epoch - 1
+        progress.advance(epoch - (done or 0), f"loss {facts['loss']:.2f}, held out {facts['held_out_loss']:.2f}")
+        done = epoch
+    return said
+
+
+def _facts(line: str) -> dict[str, Any]:
+    """A line of the trainer's; nothing for what a library may print in between."""
+    if not line.startswith("{"):
+        return {}
+    return json.loads(line)
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"

@@ -1,0 +1,308 @@
+"""The command line. Each verb is a few lines: what it does lives in the module of the same name.
+
+Exit codes: 0 done; 1 a check found something; 2 bad usage, config or input; 3 refused (fail closed).
+``--json`` prints one JSON document on stdout; logs and progress go to stderr.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ..schemas import config as configs
+from ..schemas.config import Job
+from ..schemas.errors import FairshardError
+from ._work import STAGES
+
+CONFIG = click.argument("config", type=click.Path(dir_okay=False))
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+_STDOUT = Console(highlight=False, soft_wrap=True)
+
+
+class _Cli(click.Group):
+    """A group that turns the project's errors into one line and their exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FairshardError as error:
+            click.echo(f"fairshard: {error}", err=True)
+            raise SystemExit(error.exit_code) from error
+        except OSError as error:
+            click.echo(f"fairshard: {error}. What was committed stays; run again to go on", err=True)
+            raise SystemExit(2) from error
+        except KeyboardInterrupt as error:
+            click.echo("fairshard: interrupted. What was committed stays; run again to go on", err=True)
+            raise SystemExit(130) from error
+
+
+@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="fairshard")
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
+@click.option("-q", "--quiet", is_flag=True, help="Say only what is wrong.")
+def main(verbose: bool, quiet: bool) -> None:
+    """Image-text datasets that honour opt-outs.
+
+    \b
+    fairshard demo                    the whole flow on a bundled sample web, offline
+    fairshard plan job.yaml           check a job, write nothing
+    fairshard run job.yaml            from lists to a release; run again to resume
+    fairshard explain work --url U    why is this picture in, or out?
+    """
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("fairshard").setLevel(level)
+
+
+@main.command()
+@click.option("--dir", "folder", default="demo", show_default=True, type=click.Path(file_okay=False))
+@click.option("--no-train", is_flag=True, help="Stop at the release.")
+@AS_JSON
+def demo(folder: str, no_train: bool, as_json: bool) -> None:
+    """Run the whole flow on the bundled sample web, offline.
+
+    \b
+    fairshard demo                    into ./demo
+    fairshard demo --dir /tmp/demo    somewhere else; run again: nothing is done twice
+    """
+    from . import demo as demos
+
+    found = demos.run(Path(folder), train=not no_train)
+    if as_json:
+        _print_json(found)
+        return
+    _print_funnel(found["run"])
+    for line in demos.next_steps(Path(folder), found):
+        click.echo(line)
+
+
+@main.command()
+@CONFIG
+@click.option("--policy", help="Judge by this policy instead: a preset, or a file.")
+@AS_JSON
+def plan(config: str, policy: str | None, as_json: bool) -> None:
+    """Check config, policy, sources and registries; show the stages. Writes and requests nothing.
+
+    \b
+    fairshard plan job.yaml
+    fairshard plan job.yaml --policy licensed-only    what would another policy keep?
+    """
+    from . import plan as plans
+
+    found = plans.run(configs.load(config), policy)
+    if as_json:
+        _print_json(found)
+    else:
+        plans.show(found, _STDOUT)
+
+
+@main.command()
+@CONFIG
+@click.option("--until", type=click.Choice(STAGES), help="Stop after this stage.")
+@click.option("--only", type=click.Choice(STAGES), help="Run this stage alone.")
+@click.option("--engine", type=click.Choice(["duckdb", "spark"]), help="Where SQL runs.  [config: engine]")
+@click.option("--compute", type=click.Choice(["local", "dask", "spark"]), help="Where pixels are worked on.")
+@AS_JSON
+def run(config: str, until: str | None, only: str | None, engine: str | None, compute: str | None, as_json: bool) -> None:
+    """Run a job from its lists to its release. Run it again to resume; what is done is not done again.
+
+    \b
+    fairshard run job.yaml
+    fairshard run job.yaml --until consult     registries and robots.txt only, no image requested
+    fairshard run job.yaml --engine spark      the same rows, on Spark
+    """
+    from . import _run
+
+    if until and only:
+        raise click.UsageError("--until and --only exclude each other")
+    job = _with(configs.load(config), engine=engine, compute=compute)
+    found = _run.run(job, _run.stages(until, only))
+    if as_json:
+        _print_json(found)
+    else:
+        _print_funnel(found)
+        click.echo(f"work: {job.work_dir}\nrelease: {job.release_dir}")
+
+
+@main.command()
+@click.option("--cases", required=True, type=click.Path(dir_okay=False), help="JSON lines, one case each.")
+def signal(cases: str) -> None:
+    """Judge opt-out cases: verdict, tags and evidence of each, as JSON lines.
+
+    Exits with 1 if a case has a 'want' or 'want_tags' that is not what came out.
+
+    \b
+    fairshard signal --cases tests/vectors/robots_txt.jsonl
+    """
+    from . import signal_cases
+
+    wrong = False
+    for result in signal_cases.run(Path(cases)):
+        wrong |= not result.as_wanted
+        click.echo(json.dumps(result.shown(), ensure_ascii=False))
+    raise SystemExit(1 if wrong else 0)
+
+
+@main.command(name="hash")
+@click.argument("files", nargs=-1, required=True, type=click.Path())
+def hash_(files: tuple[str, ...]) -> None:
+    """Print the fingerprints that the pipeline stores, one JSON line an image.
+
+    Exits with 1 if one of the files is not a picture.
+
+    \b
+    fairshard hash photo.jpg
+    fairshard hash pictures/*.png | jq .pdq
+    """
+    from . import hash as hashes
+
+    failed = False
+    for line in hashes.lines(files):
+        failed |= line["error"] is not None
+        click.echo(json.dumps(line))
+    raise SystemExit(1 if failed else 0)
+
+
+@main.command()
+@click.argument("directory", type=click.Path(file_okay=False))
+@click.option("--url", help="Any spelling of the image's URL.")
+@click.option("--pair-id", type=int, help="The pair's id, as tables print it.")
+@AS_JSON
+def explain(directory: str, url: str | None, pair_id: int | None, as_json: bool) -> None:
+    """Tell the whole story of one pair: every signal, the decision, and where it ended.
+
+    DIRECTORY is a work directory or a release. Exits with 1 if the pair is not in it.
+
+    \b
+    fairshard explain work --url https://example.org/cat.jpg
+    fairshard explain release --pair-id -4043011489998080786
+    """
+    from . import explain as explains
+
+    if (url is None) == (pair_id is None):
+        raise click.UsageError("give --url or --pair-id")
+    found = explains.explain(directory, url=url, pair_id=pair_id)
+    if as_json:
+        _print_json(found)
+    else:
+        _STDOUT.print(explains.text(found), markup=False)
+    raise SystemExit(0 if found["found"] else 1)
+
+
+@main.command()
+@click.argument("release", type=click.Path(file_okay=False))
+@click.option("--url", help="Any spelling of an image's URL.")
+@click.option("--image", type=click.Path(dir_okay=False), help="A picture: found by its bytes, or by its look.")
+@click.option("--creator", help="A creator's name, as the sources spell it.")
+@click.option("--domain", help="A domain; its subdomains are covered.")
+@AS_JSON
+def lookup(release: str, as_json: bool, **asked: str | None) -> None:
+    """Am I in it? Looks into a release by URL, picture, creator or domain.
+
+    \b
+    fairshard lookup release --image my_painting.png
+    fairshard lookup release --domain example.org
+    """
+    from . import lookup as lookups
+
+    if sum(value is not None for value in asked.values()) != 1:
+        raise click.UsageError("give one of --url, --image, --creator, --domain")
+    found = lookups.lookup(release, **asked)
+    if as_json:
+        _print_json(found)
+    else:
+        _STDOUT.print(lookups.text(found), markup=False)
+
+
+@main.command()
+@click.argument("release", type=click.Path(file_okay=False))
+@click.option("--registry", "registries", multiple=True, type=click.Path(), metavar="SCOPE=FILE",
+              help="Also check against this opt-out list, such as domain=optouts.txt. May be repeated.")  # fmt: skip
+@AS_JSON
+def verify(release: str, registries: tuple[str, ...], as_json: bool) -> None:
+    """Recount and rehash a release; check it against today's opt-outs. Exits with 1 if something is wrong.
+
+    \b
+    fairshard verify release
+    fairshard verify release --registry domain=optouts.txt --registry pdq=hashes.csv
+    """
+    from . import verify as verifies
+
+    findings = verifies.verify(release, verifies.rules(registries))
+    if as_json:
+        _print_json({"release": release, "findings": findings})
+    else:
+        for finding in findings:
+            click.echo(verifies.line(finding))
+        click.echo(f"{len(findings)} finding{'' if len(findings) == 1 else 's'}")
+    raise SystemExit(1 if findings else 0)
+
+
+@main.command()
+@click.argument("directory", type=click.Path(file_okay=False))
+@click.argument("query", required=False)
+@AS_JSON
+def sql(directory: str, query: str | None, as_json: bool) -> None:
+    """DuckDB over the catalog of a work directory or a release, with fairshard's functions.
+
+    Without QUERY it is read from standard input. See docs/sql.md for recipes.
+
+    \b
+    fairshard sql work "SELECT reason, count(*) FROM dropped GROUP BY ALL ORDER BY 2 DESC"
+    """
+    from . import sql as sqls
+
+    text = query if query is not None else click.get_text_stream("stdin").read()
+    table = sqls.run(directory, text)
+    if as_json:
+        _print_json(table.to_pylist())
+    else:
+        sqls.show(table, _STDOUT)
+
+
+@main.command()
+@CONFIG
+@AS_JSON
+def train(config: str, as_json: bool) -> None:
+    """Train a CLIP model on the release of a job, exactly as published.
+
+    \b
+    fairshard train job.yaml
+    """
+    from . import train as trains
+
+    job = configs.load(config)
+    found = trains.run(job.release_dir, job.path(job.config.train.out_dir), job.config.train)
+    _print_json(found) if as_json else click.echo(trains.text(found))
+
+
+def _with(job: Job, **overrides: str | None) -> Job:
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return dataclasses.replace(job, config=dataclasses.replace(job.config, **given))
+
+
+def _print_json(document: Any) -> None:
+    click.echo(json.dumps(_plain(document), indent=1, ensure_ascii=False, default=str))
+
+
+def _plain(document: Any) -> Any:
+    return dataclasses.asdict(document) if dataclasses.is_dataclass(document) else document  # type: ignore[arg-type]
+
+
+def _print_funnel(found: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for name, side in (("stage", "left"), ("in", "right"), ("out", "right"), ("seconds", "right"), ("peak MB", "right")):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    for stage in found["stages"]:
+        numbers = [f"{stage['rows_in']:,}", f"{stage['rows_out']:,}", f"{stage['seconds']:.1f}", f"{stage['peak_mb']:.0f}"]
+        made = "" if stage["made_now"] else "(was done)"
+        table.add_row(stage["stage"], *numbers, made)
+    _STDOUT.print(table)

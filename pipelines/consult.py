@@ -1,0 +1,243 @@
+"""consult: all that can be known about a pair's permission before its image is asked for.
+
+Registries are matched by URL, prefix, host, domain, creator and licence; every host is asked once for its
+robots.txt and tdmrep.json. What they say becomes ``signal`` rows; the policy gate then decides which pairs go
+no further. A registry that is missing, unreadable or too old refuses the run; a host that gives no answer
+holds its pairs.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from ..schemas.config import Job, fingerprint
+from ..schemas.errors import Refused
+from ..schemas.tables import RULE
+from . import _gate, _registries
+from ._hosts import Ask, Judge, ask, judge
+from ._work import Work
+
+READS = ("pair",)
+WRITES = ("rule", "host_file", "signal", "dropped")
+
+URL_HIT = "SELECT pair_id, rule_id FROM pair JOIN active ON active.scope = 'url' AND active.key = pair.url_key"
+
+# A prefix names a whole host, so only that host's pairs are cut to its length and compared. Keys are ASCII.
+PREFIX_SIZE = "SELECT DISTINCT key_host(key) AS host, length(key) AS size FROM active WHERE scope = 'url_prefix'"
+PREFIX_HIT = """
+SELECT pair.pair_id, active.rule_id
+FROM pair
+JOIN prefix_size ON pair.host = prefix_size.host
+JOIN active ON active.scope = 'url_prefix' AND active.key = substr(pair.url_key, 1, prefix_size.size)
+"""
+
+HOST_HIT = "SELECT pair_id, rule_id FROM pair JOIN active ON active.scope = 'host' AND active.key = pair.host"
+
+# Subdomains are covered: each distinct host meets the rules with each of its parents.
+PARENT = """
+SELECT host, unnest(host_suffixes(host)) AS parent
+FROM (SELECT DISTINCT host FROM pair) AS distinct_host
+"""
+DOMAIN_RULE = """
+SELECT parent.host, active.rule_id FROM parent JOIN active ON active.scope = 'domain' AND active.key = parent.parent
+"""
+DOMAIN_HIT = "SELECT pair_id, rule_id FROM pair JOIN domain_rule ON pair.host = domain_rule.host"
+
+CREATOR = """
+SELECT creator, name_key(creator) AS folded
+FROM (SELECT DISTINCT creator FROM pair WHERE creator IS NOT NULL) AS distinct_creator
+"""
+CREATOR_HIT = """
+SELECT pair.pair_id, active.rule_id
+FROM pair
+JOIN creator_name ON pair.creator = creator_name.creator
+JOIN active ON active.scope = 'creator' AND active.key = creator_name.folded
+"""
+
+LICENCE = """
+SELECT licence, name_key(licence) AS folded
+FROM (SELECT DISTINCT licence FROM pair WHERE licence IS NOT NULL) AS distinct_licence
+"""
+LICENCE_HIT = """
+SELECT pair.pair_id, active.rule_id
+FROM pair
+JOIN licence_name ON pair.licence = licence_name.licence
+JOIN active ON active.scope = 'licence' AND active.key = licence_name.folded
+"""
+
+HIT = """
+SELECT * FROM url_hit UNION ALL SELECT * FROM prefix_hit UNION ALL SELECT * FROM host_hit
+UNION ALL SELECT * FROM domain_hit UNION ALL SELECT * FROM creator_hit UNION ALL SELECT * FROM licence_hit
+"""
+
+REGISTRY_SIGNAL = """
+SELECT hit.pair_id, 'registry' AS kind, active.action AS verdict, active.scope,
+       CASE WHEN active.sensitive THEN NULL ELSE active.key END AS value,
+       active.registry AS source, active.rule_id, CAST(NULL AS INTEGER) AS hop, $now AS observed_at
+FROM hit JOIN active ON hit.rule_id = active.rule_id
+"""
+
+# A host belongs to one partition, so that one worker is polite to it without asking the others.
+BY_HOST = """
+SELECT pair_id, url, url_origin(url) AS origin,
+       CAST(((stable_hash(host) % $partitions) + $partitions) % $partitions AS INTEGER) AS part
+FROM pair
+"""
+ORIGIN = "SELECT DISTINCT origin, part FROM by_host"
+
+BY_HOST_SCHEMA = pa.schema(
+    [("pair_id", pa.int64()), ("url", pa.string()), ("origin", pa.string()), ("part", pa.int32())]
+)
+ORIGIN_SCHEMA = pa.schema([("origin", pa.string()), ("part", pa.int32())])
+
+STEPS = {
+    "url_hit": URL_HIT,
+    "prefix_size": PREFIX_SIZE,
+    "prefix_hit": PREFIX_HIT,
+    "host_hit": HOST_HIT,
+    "parent": PARENT,
+    "domain_rule": DOMAIN_RULE,
+    "domain_hit": DOMAIN_HIT,
+    "creator_name": CREATOR,
+    "creator_hit": CREATOR_HIT,
+    "licence_name": LICENCE,
+    "licence_hit": LICENCE_HIT,
+    "hit": HIT,
+}
+
+
+def run(work: Work) -> None:
+    """Record what registries and hosts say, then apply the policy.
+
+    Raises:
+        RegistryError: a registry is missing, stale or unreadable.
+        Refused: the config switches host files off and the policy does not say so.
+    """
+    now = datetime.now(UTC)
+    asking = host_files(work.job)
+    _registries.check(work.job, now)
+    match_registries(work, now)
+    partitions = work.job.config.consult.partitions if asking != "off" else 0
+    names = {kind: [f"{kind}-{number:04d}" for number in range(partitions)] for kind in ("ask", "judge")}
+    work.store.prune("consult", ["registry", "gate", *names["ask"], *names["judge"]])
+    if partitions:
+        ask_hosts(work, names, asking)
+    gate(work)
+
+
+def host_files(job: Job) -> str:
+    """How host files are had: as the policy says, or as the config says if that is no laxer.
+
+    Raises:
+        Refused: the config is laxer than the policy.
+    """
+    config, policy = job.config.consult.host_files, job.policy.host_files
+    chosen = config or policy
+    order = ("fetch", "cached", "off")
+    if order.index(chosen) > order.index(policy):
+        raise Refused(
+            "consult.host_files",
+            f"is '{chosen}', but the policy {job.policy.name} says '{policy}'",
+            hint=f"Leave it out, or use a policy that says 'host_files: {chosen}'",
+        )
+    return chosen
+
+
+def match_registries(work: Work, now: datetime) -> None:
+    """Write ``rule`` and the ``signal`` rows of all registries."""
+    job = work.job
+    loaded_from = [(registry, work.stamp(job.path(registry.path))) for registry in job.config.registries]
+    base = work.fingerprint("consult", job.policy.purpose, *loaded_from)
+    task = work.task("consult", "registry", base)
+    if task.done:
+        return
+    with task:
+        loaded = _registries.load(job, now)
+        rules = pa.concat_tables([RULE.schema.empty_table(), *(one.rules for one in loaded)])
+        task.expires_at = _registries.next_change(rules, now)
+        task.extra["registry_sha256"] = {one.registry.name: one.sha256 for one in loaded}
+        task.extra["registry_malformed"] = {one.registry.name: one.malformed for one in loaded}
+        task.write("rule", rules)
+        active = _registries.in_force(rules, now, job.policy.purpose)
+        work.scan("consult", "pair")
+        work.engine.register("active", active)
+        for name, sql in STEPS.items():
+            work.engine.step(name, sql)
+        work.write(task, "signal", REGISTRY_SIGNAL, now=now)
+
+
+def ask_hosts(work: Work, names: dict[str, list[str]], how: str) -> None:
+    """Write ``host_file`` and the ``signal`` rows of what hosts say."""
+    job, policy = work.job, work.job.policy
+    asking = fingerprint(work.version, work.marks("ingest"), job.config.consult, job.config.fetch.proxy, how)
+    judging = fingerprint(asking, policy.ai_agent_proxy)
+    undone = [
+        (kind, name)
+        for kind, print_ in (("ask", asking), ("judge", judging))
+        for name in names[kind]
+        if not work.task("consult", name, print_).done
+    ]
+    if not undone:
+        return
+    folder = _inputs(work, len(names["ask"]))
+    asked = work.undone("consult", names["ask"], asking)
+    tasks = [_ask_task(work, folder, name, asking, how) for name in asked]
+    for _ in work.map("consult: hosts", ask, tasks, lambda count: f"{count} requests"):
+        pass
+    # A partition that was asked again is judged again, whatever its fingerprint says.
+    again = {name.replace("ask", "judge") for name in asked} | set(work.undone("consult", names["judge"], judging))
+    judges = [_judge_task(work, folder, name, judging) for name in sorted(again)]
+    for _ in work.map("consult: rules", judge, judges, lambda count: f"{count} pairs"):
+        pass
+
+
+def gate(work: Work) -> None:
+    """Write the ``dropped`` rows of the policy."""
+    own = work.marks("consult", leave_out="gate")
+    task = work.task("consult", "gate", work.fingerprint("consult", own, work.job.policy))
+    if task.done:
+        return
+    with task:
+        work.alive("consult")
+        work.scan_all("consult", "signal")
+        _gate.refused(work.engine, work.job.policy, "consult")
+        work.write(task, "dropped", "SELECT * FROM refused")
+
+
+def _inputs(work: Work, partitions: int) -> str:
+    folder = work.scratch("consult-inputs")
+    work.scan("consult", "pair")
+    work.engine.step("by_host", BY_HOST, partitions=partitions)
+    work.engine.write("SELECT * FROM by_host", f"{folder}/pairs", BY_HOST_SCHEMA, partition_by="part")
+    work.engine.write(ORIGIN, f"{folder}/origins", ORIGIN_SCHEMA, partition_by="part")
+    return folder
+
+
+def _ask_task(work: Work, folder: str, name: str, print_: str, how: str) -> Ask:
+    consult = work.job.config.consult
+    http = {**work.http, "total_timeout_s": consult.timeout_s, "retries": consult.retries}
+    return Ask(
+        root=work.store.root,
+        partition=name,
+        fingerprint=print_,
+        origins=work.partition_files(f"{folder}/origins", "part", int(name[-4:])),
+        http=tuple(sorted(http.items())),
+        max_age_s=work.job.policy.host_file_max_age_days * 86400,
+        ask=how == "fetch",
+    )
+
+
+def _judge_task(work: Work, folder: str, name: str, print_: str) -> Judge:
+    number = int(name[-4:])
+    mark = work.store.mark("consult", f"ask-{number:04d}")
+    return Judge(
+        root=work.store.root,
+        partition=name,
+        fingerprint=print_,
+        pairs=work.partition_files(f"{folder}/pairs", "part", number),
+        host_files=tuple(work.store.path(file) for file in (mark.files.get("host_file", []) if mark else [])),
+        agent="fairshard",
+        ai_agent_proxy=work.job.policy.ai_agent_proxy,
+    )

@@ -1,0 +1,67 @@
+"""``fairshard demo``: the whole flow on the bundled sample web, offline."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from ..examples.sample_web import FOLDER
+from ..schemas import config as configs
+from ..schemas.errors import MissingExtra
+from ._run import run as run_stages
+from ._work import STAGES
+
+CONFIG = FOLDER / "config.yaml"
+
+
+def run(folder: Path, train: bool = True) -> dict[str, Any]:
+    """Curate the sample web into ``folder/release`` and train on it into ``folder/run``.
+
+    Raises:
+        MissingExtra: [crawl], or [train] unless ``train`` is False.
+    """
+    for extra, module in (("crawl", "aiohttp"), *((("train", "open_clip"),) if train else ())):
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtra(extra, "fairshard demo", module)
+    from ..examples.sample_web.server import SampleWeb
+
+    with SampleWeb() as web:
+        found: dict[str, Any] = {"run": run_stages(job(folder, web.proxy_url), STAGES)}
+        found["requests"] = len(web.requests)
+    if train:
+        from . import train as trains
+
+        made = job(folder, "")
+        found["train"] = dataclasses.asdict(
+            trains.run(made.release_dir, made.path(made.config.train.out_dir), made.config.train)
+        )
+    return found
+
+
+def job(folder: Path, proxy: str) -> configs.Job:
+    """The sample job with its results below ``folder`` and its requests through the sample web."""
+    loaded = configs.load(CONFIG)
+    base = folder.resolve()
+    config = dataclasses.replace(
+        loaded.config,
+        work_dir=str(base / "work"),
+        release_dir=str(base / "release"),
+        fetch=dataclasses.replace(loaded.config.fetch, proxy=proxy),
+        train=dataclasses.replace(loaded.config.train, out_dir=str(base / "run")),
+    )
+    return dataclasses.replace(loaded, config=config)
+
+
+def next_steps(folder: Path, found: dict[str, Any]) -> list[str]:
+    """What to look at next."""
+    lines = [
+        f"requests made: {found['requests']}",
+        f"dataset card:  {folder}/release/README.md",
+        f"who is out, and why:  fairshard sql {folder}/work "
+        '"SELECT reason, count(*) AS pairs FROM dropped GROUP BY reason ORDER BY pairs DESC"',
+    ]
+    if "train" in found:
+        lines.insert(2, f"model, loss curve and retrieval:  {folder}/run")
+    return lines

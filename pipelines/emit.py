@@ -1,0 +1,419 @@
+"""emit: the pairs that are left into a release: WebDataset shards, tables, manifest, catalog, card.
+
+Samples lie in the order of their ids as unsigned numbers. An id is a hash, so shards come shuffled, and the same
+pairs give the same shards wherever and however often they are made. Each shard is a partition of this stage.
+The manifest is removed before anything changes and written last: a release without one is unfinished.
+
+Before that, the books must balance: every row of the sources is rejected, dropped or released, and every pair is
+in exactly one place. If not, nothing is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import chain
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..schemas.config import fingerprint
+from ..schemas.errors import StageError
+from ..schemas.release import OUTCOME, PUBLIC_TABLES, SIDECAR, public
+from ..schemas.tables import IMAGE, PAIR, SAMPLE, SHARD, TABLES
+from . import _card, _manifest
+from ._catalog import open_release, write_catalog
+from ._release import MANIFEST, FileFact, Release, rechunked
+from ._shards import finish, hex_bytes, hex_phash, read_ranges, sample_keys, shard_name, write_sample
+from ._store import Store, Task, arrow_filesystem, read_parquet
+from ._work import Work
+
+READS = ("pair", "rejected", "rule", "signal", "image", "score", "dropped", "duplicate")
+WRITES = ("sample", "shard")
+
+PLAN = pa.schema(
+    [
+        *(PAIR.schema.field(name) for name in ("pair_id", "url", "caption", "source", "source_row")),
+        *(PAIR.schema.field(name) for name in ("licence", "creator", "page_url")),
+        *(IMAGE.schema.field(name) for name in ("width_px", "height_px", "work_width_px", "work_height_px")),
+        *(IMAGE.schema.field(name) for name in ("sha256", "phash", "pdq", "work_shard", "work_offset", "work_bytes")),
+    ]
+)
+_PLAN_FILE = "shard_plan.parquet"
+_ROWS_A_FILE = 1_000_000
+_PICTURES_AT_ONCE = 64
+
+# Negative ids are the upper half of the unsigned range.
+PLANNED = """
+SELECT alive.pair_id, url, caption, source, source_row, licence, creator, page_url,
+       image.width_px, image.height_px, work_width_px, work_height_px, sha256, phash, pdq,
+       work_shard, work_offset, work_bytes
+FROM alive JOIN image ON alive.pair_id = image.pair_id
+WHERE image.status = 'ok' AND work_shard IS NOT NULL AND work_offset IS NOT NULL AND work_bytes IS NOT NULL
+ORDER BY CASE WHEN alive.pair_id < 0 THEN 1 ELSE 0 END, alive.pair_id
+"""
+
+PLACE = """
+SELECT pair_id, 1 AS as_pair, 0 AS as_end FROM pair
+UNION ALL
+SELECT pair_id, 0 AS as_pair, 1 AS as_end FROM dropped
+UNION ALL
+SELECT pair_id, 0 AS as_pair, 1 AS as_end FROM sample
+"""
+
+# Pairs that are not in exactly one place.
+MISPLACED = """
+SELECT pair_id, sum(as_pair) AS as_pair, sum(as_end) AS as_end
+FROM place GROUP BY pair_id
+HAVING sum(as_pair) <> 1 OR sum(as_end) <> 1
+ORDER BY pair_id LIMIT 5
+"""
+
+# A source of n rows gave the rows 0 to n - 1, each once.
+SOURCE_COUNT = """
+SELECT source, count(*) AS row_count, count(DISTINCT source_row) AS distinct_rows, max(source_row) AS last_row
+FROM (SELECT source, source_row FROM rejected UNION ALL SELECT source, source_row FROM pair) AS source_rows
+GROUP BY source ORDER BY source
+"""
+
+# A rule that cannot be found is taken for a sensitive one.
+SENSITIVE_SIGNAL = """
+SELECT signal.pair_id, signal.rule_id
+FROM signal LEFT JOIN rule ON signal.rule_id = rule.rule_id
+WHERE signal.rule_id IS NOT NULL AND coalesce(rule.sensitive, true)
+"""
+
+WITHHELD = """
+SELECT DISTINCT dropped.pair_id
+FROM dropped JOIN sensitive_signal ON dropped.pair_id = sensitive_signal.pair_id
+"""
+
+SHOWN = """
+SELECT pair.*, CASE WHEN sample.pair_id IS NULL THEN 'dropped' ELSE 'released' END AS outcome,
+       dropped.stage, dropped.reason, dropped.evidence,
+       sample.shard_id, sample.key, sample.bytes, sample.weight, false AS withheld
+FROM pair
+LEFT JOIN dropped ON pair.pair_id = dropped.pair_id
+LEFT JOIN sample ON pair.pair_id = sample.pair_id
+LEFT JOIN withheld ON pair.pair_id = withheld.pair_id
+WHERE withheld.pair_id IS NULL
+ORDER BY pair.pair_id
+"""
+
+# All that is said of pairs that a sensitive rule covers.
+COUNTED = """
+SELECT pair.source, 'dropped' AS outcome, dropped.stage, dropped.reason, true AS withheld
+FROM withheld
+JOIN pair ON withheld.pair_id = pair.pair_id
+JOIN dropped ON withheld.pair_id = dropped.pair_id
+ORDER BY source, stage, reason
+"""
+
+TABLE_ROWS = {
+    "rejected": "SELECT * FROM rejected ORDER BY source, source_row",
+    "rule": "SELECT * FROM rule WHERE NOT sensitive ORDER BY rule_id",
+    "signal": """
+SELECT signal.* FROM signal
+LEFT JOIN withheld ON signal.pair_id = withheld.pair_id
+LEFT JOIN (SELECT DISTINCT rule_id FROM sensitive_signal) AS hidden ON signal.rule_id = hidden.rule_id
+WHERE withheld.pair_id IS NULL AND hidden.rule_id IS NULL
+ORDER BY pair_id, kind, scope, source, rule_id NULLS FIRST, hop NULLS FIRST, verdict, value NULLS FIRST
+""",
+    "image": """
+SELECT image.* FROM image LEFT JOIN withheld ON image.pair_id = withheld.pair_id
+WHERE withheld.pair_id IS NULL ORDER BY pair_id
+""",
+    "score": """
+SELECT score.* FROM score LEFT JOIN withheld ON score.pair_id = withheld.pair_id
+WHERE withheld.pair_id IS NULL ORDER BY pair_id, kind
+""",
+    "duplicate": """
+SELECT duplicate.* FROM duplicate
+LEFT JOIN withheld ON duplicate.pair_id = withheld.pair_id OR duplicate.group_id = withheld.pair_id
+    OR duplicate.keeper_id = withheld.pair_id
+WHERE withheld.pair_id IS NULL ORDER BY pair_id
+""",
+    "shard": "SELECT * FROM shard ORDER BY shard_id",
+}
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to make: what a worker is given."""
+
+    work_dir: str
+    release_dir: str
+    shard_id: int
+    samples_per_shard: int
+    encode_format: str
+    fingerprint: str
+
+    @property
+    def partition(self) -> str:
+        return f"{self.shard_id:05d}"
+
+
+def sidecar(plan: pa.RecordBatch, keys: list[str]) -> pa.RecordBatch:
+    """The samples of one shard as img2dataset would describe them.
+
+    Args:
+        plan: ``PLAN``[n], in order.
+        keys: their keys in the shard.
+
+    Returns:
+        ``SIDECAR``[n].
+    """
+    renamed = {
+        "key": pa.array(keys, pa.string()),
+        "status": pa.array(["success"] * len(keys), pa.string()),
+        "error_message": pa.nulls(len(keys), pa.string()),
+        "width": plan.column("work_width_px"),
+        "height": plan.column("work_height_px"),
+        "original_width": plan.column("width_px"),
+        "original_height": plan.column("height_px"),
+        "phash": hex_phash(plan.column("phash")),
+        "pdq": hex_bytes(plan.column("pdq")),
+    }
+    columns = [renamed[name] if name in renamed else plan.column(name) for name in SIDECAR.names]
+    return pa.RecordBatch.from_arrays(columns, schema=SIDECAR)
+
+
+def samples(plan: pa.RecordBatch, shard_id: int, samples_per_shard: int) -> pa.RecordBatch:
+    """``SAMPLE``[n] of one shard, from ``PLAN``[n]."""
+    count = plan.num_rows
+    columns = [
+        plan.column("pair_id"),
+        pa.array([shard_id] * count, pa.int32()),
+        pa.array(sample_keys(shard_id, count, samples_per_shard), pa.string()),
+        plan.column("work_bytes"),
+        pa.array([1.0] * count, pa.float64()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=SAMPLE.schema)
+
+
+def make_shard(job: ShardTask) -> int:
+    """Write one shard and its sidecar into the release. Returns the number of samples.
+
+    Raises:
+        ReleaseError: a picture is not in the work directory any more.
+        StageError: the release cannot be written.
+    """
+    store, release = Store(job.work_dir), Release(job.release_dir)
+    with store.task("emit", job.partition, job.fingerprint) as task:
+        plan = _read_plan(store, job.shard_id)
+        keys = sample_keys(job.shard_id, plan.num_rows, job.samples_per_shard)
+        described = sidecar(plan, keys)
+        name = shard_name(job.shard_id)
+        with release.create(name) as sink:
+            for meta, picture in zip(described.to_pylist(), _pictures(store, plan), strict=True):
+                write_sample(sink, picture, job.encode_format, meta)
+            finish(sink)
+        tar, table = sink.fact(), shard_name(job.shard_id, "parquet")
+        facts = {name: tar, table: release.write_parquet(table, SIDECAR, [described])}
+        row = [job.shard_id, name, plan.num_rows, tar.bytes, tar.sha256]
+        task.write("shard", pa.table([[value] for value in row], schema=SHARD.schema))
+        task.extra["released"] = {path: asdict(fact) for path, fact in facts.items()}
+        task.rows_in = plan.num_rows
+    return plan.num_rows
+
+
+def run(work: Work) -> None:
+    """Make the release, or what of it is not there yet.
+
+    Raises:
+        MissingExtra: the dataset card needs jinja2 and matplotlib.
+        StageError: the books do not balance; nothing is published.
+    """
+    _card.require()
+    release = Release(work.job.release_dir)
+    plan_fingerprint, shards = _plan(work)
+    tasks = [_shard_task(work, plan_fingerprint, shard_id) for shard_id in range(shards)]
+    todo = [task for task in tasks if not _made(work.store, release, task)]
+    if todo or not _published(work, release, plan_fingerprint):
+        release.remove(MANIFEST)
+    for _ in work.map("emit", make_shard, todo, lambda rows: f"{rows:,} samples"):
+        pass
+    work.store.prune("emit", ["plan", "release", *(task.partition for task in tasks)])
+    if not _published(work, release, plan_fingerprint):
+        _publish(work, release, _publish_fingerprint(work, plan_fingerprint))
+
+
+def _plan(work: Work) -> tuple[str, int]:
+    """Say which pair goes where. Returns the fingerprint of the plan and the number of shards."""
+    config = work.job.config
+    per_shard = config.emit.samples_per_shard
+    task = work.task("emit", "plan", work.fingerprint("emit", per_shard, config.fetch.encode_format))
+    if not task.done:
+        with task:
+            work.alive("emit")
+            work.scan("emit", "image")
+            file = task.scratch(_PLAN_FILE)
+            groups = rechunked(_ordered(work, task, "planned", PLANNED, PLAN), per_shard)
+            task.extra["shards"] = 0
+            task.write("sample", _assigned(task, groups, file, per_shard))
+            task.keep(file, _PLAN_FILE)
+    mark = work.store.mark("emit", "plan")
+    if mark is None:
+        raise StageError("emit", "the plan of the shards is gone", hint="Run again")
+    return f"{mark.fingerprint} {mark.committed_at}", mark.extra["shards"]
+
+
+def _assigned(task: Task, groups: Iterator[pa.RecordBatch], file: str, per_shard: int) -> Iterator[pa.RecordBatch]:
+    """Write the plan, one row group a shard, and pass on where each pair goes."""
+    fs, path = arrow_filesystem(file)
+    with fs.open_output_stream(path) as sink, pq.ParquetWriter(sink, PLAN, compression="zstd") as writer:
+        for shard_id, group in enumerate(groups):
+            writer.write_batch(group, row_group_size=group.num_rows)
+            task.extra["shards"] = shard_id + 1
+            yield samples(group, shard_id, per_shard)
+
+
+def _read_plan(store: Store, shard_id: int) -> pa.RecordBatch:
+    fs, path = arrow_filesystem(store.path(_PLAN_FILE))
+    with fs.open_input_file(path) as file:
+        group = pq.ParquetFile(file).read_row_group(shard_id)
+    return group.cast(PLAN).combine_chunks().to_batches()[0]
+
+
+def _pictures(store: Store, plan: pa.RecordBatch) -> Iterator[bytes]:
+    columns = [plan.column(name).to_pylist() for name in ("work_shard", "work_offset", "work_bytes")]
+    places = [(store.fs._strip_protocol(store.path(tar)), start, size) for tar, start, size in zip(*columns, strict=True)]
+    for first in range(0, len(places), _PICTURES_AT_ONCE):
+        yield from read_ranges(store.fs, places[first : first + _PICTURES_AT_ONCE])
+
+
+def _shard_task(work: Work, plan_fingerprint: str, shard_id: int) -> ShardTask:
+    config, job = work.job.config, work.job
+    print_of = fingerprint(plan_fingerprint, shard_id, job.release_dir)
+    return ShardTask(
+        job.work_dir, job.release_dir, shard_id, config.emit.samples_per_shard, config.fetch.encode_format, print_of
+    )
+
+
+def _made(store: Store, release: Release, task: ShardTask) -> bool:
+    mark = store.mark("emit", task.partition)
+    return mark is not None and mark.fingerprint == task.fingerprint and _there(release, mark.extra.get("released", {}))
+
+
+def _there(release: Release, facts: dict[str, dict]) -> bool:
+    return bool(facts) and all(release.size(name) == fact["bytes"] for name, fact in facts.items())
+
+
+def _publish_fingerprint(work: Work, plan_fingerprint: str) -> str:
+    job = work.job
+    return fingerprint(plan_fingerprint, job.config.emit.title, job.policy, job.config.registries, job.release_dir)
+
+
+def _published(work: Work, release: Release, plan_fingerprint: str) -> bool:
+    mark = work.store.mark("emit", "release")
+    done = mark is not None and mark.fingerprint == _publish_fingerprint(work, plan_fingerprint)
+    return mark is not None and done and _there(release, mark.extra.get("released", {}))
+
+
+def _publish(work: Work, release: Release, print_of: str) -> None:
+    """Everything but the shards; the manifest last."""
+    store = work.store
+    with work.task("emit", "release", print_of) as task:
+        for table in READS:
+            work.scan("emit", table)
+        for table in WRITES:
+            work.engine.scan(table, store.files(table, ("emit",)), TABLES[table].schema)
+        _balance_books(work)
+        facts = {name: FileFact(**fact) for mark in store.marks("emit") if mark.partition not in ("plan", "release")
+                 for name, fact in mark.extra["released"].items()}  # fmt: skip
+        facts |= _write_tables(work, release, task)
+        catalog = open_release(release.root)
+        manifest = _manifest.build(catalog, work.job, _registry_hashes(store), _rule_counts(work))
+        facts |= _card.write(release, catalog, manifest)
+        catalog.connection.close()
+        release.clear([*facts, MANIFEST], below=("shards/", "pairs/", "tables/"))
+        write_catalog(release.root)
+        facts[MANIFEST] = release.put(MANIFEST, _manifest.dump(manifest, facts))
+        task.extra["released"] = {name: asdict(fact) for name, fact in facts.items()}
+
+
+def _balance_books(work: Work) -> None:
+    """Conservation: see the head of this file."""
+    engine = work.engine
+    engine.step("place", PLACE)
+    for row in engine.rows(MISPLACED).to_pylist():
+        raise StageError(
+            "emit", f"pair {row['pair_id']} is {row['as_pair']} times in pair and {row['as_end']} times dropped or "
+            "released", "once in each", "Nothing was published. This is a bug: please report it",
+        )  # fmt: skip
+    rows = engine.rows(SOURCE_COUNT).to_pylist()
+    for row in rows:
+        if not row["row_count"] == row["distinct_rows"] == row["last_row"] + 1:
+            raise StageError(
+                "emit", f"source '{row['source']}' has {row['row_count']} rows accounted for, the last of them row "
+                f"{row['last_row']}", f"{row['last_row'] + 1}", "Nothing was published. This is a bug: please report it",
+            )  # fmt: skip
+    read = [mark.rows_in for mark in work.store.marks("ingest") if mark.rows_in is not None]
+    found = sum(row["row_count"] for row in rows)
+    if read and sum(read) != found:
+        raise StageError(
+            "emit", f"{found} rows are accounted for", f"the {sum(read)} that were read",
+            "Nothing was published. This is a bug: please report it",
+        )  # fmt: skip
+
+
+def _write_tables(work: Work, release: Release, task: Task) -> dict[str, FileFact]:
+    """``pairs/`` and ``tables/``."""
+    engine = work.engine
+    engine.step("sensitive_signal", SENSITIVE_SIGNAL, keep=True)
+    engine.step("withheld", WITHHELD, keep=True)
+    counted = (_padded(batch) for batch in engine.rows(COUNTED).to_batches())
+    rows = chain(_ordered(work, task, "shown", SHOWN, OUTCOME), counted)
+    facts = _write_parts(release, "pairs/", OUTCOME, rows)
+    for table in PUBLIC_TABLES:
+        schema = public(table)
+        facts |= _write_parts(release, f"tables/{table}-", schema, _ordered(work, task, table, TABLE_ROWS[table], schema))
+    return facts
+
+
+def _write_parts(
+    release: Release, prefix: str, schema: pa.Schema, rows: Iterator[pa.RecordBatch]
+) -> dict[str, FileFact]:
+    """Numbered Parquet files of bounded size; one of no rows if there are none, so that a glob finds it."""
+    facts = {}
+    for number, batch in enumerate(rechunked(rows, _ROWS_A_FILE)):
+        name = f"{prefix}{number:05d}.parquet"
+        facts[name] = release.write_parquet(name, schema, [batch])
+    if not facts:
+        name = f"{prefix}00000.parquet"
+        facts[name] = release.write_parquet(name, schema, [])
+    return facts
+
+
+def _ordered(work: Work, task: Task, name: str, sql: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The sorted result of a query, streamed through scratch: memory stays bounded, on Spark too."""
+    folder = task.scratch(f"{name}-ordered")
+    work.engine.write(sql, folder, schema)
+    scratch = Release(folder)
+    for file in scratch.files():
+        if file.endswith(".parquet"):
+            table = read_parquet(f"{folder}/{file}").select(schema.names)
+            yield from table.cast(schema).to_batches()
+
+
+def _padded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows of ``COUNTED`` as ``OUTCOME``, null in every other column."""
+    names = batch.schema.names
+    columns = [
+        batch.column(field.name).cast(field.type) if field.name in names else pa.nulls(batch.num_rows, field.type)
+        for field in OUTCOME
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=OUTCOME)
+
+
+def _registry_hashes(store: Store) -> dict[str, str]:
+    """SHA-256 of each registry's file, as the stage that read it recorded."""
+    found: dict[str, str] = {}
+    for mark in store.marks():
+        found.update(mark.extra.get("registry_sha256", {}))
+    return found
+
+
+def _rule_counts(work: Work) -> dict[str, int]:
+    rows = work.engine.rows("SELECT registry, count(*) AS rule_count FROM rule GROUP BY registry")
+    return {row["registry"]: row["rule_count"] for row in rows.to_pylist()}

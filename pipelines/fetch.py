@@ -1,0 +1,331 @@
+"""fetch: ask for the images of alive pairs, once a URL, and take what the answers say as evidence.
+
+Headers of every response of a redirect chain are read before its body; a refusal that binds under the policy
+ends the exchange there, so opted-out bytes are never stored. One decode gives fingerprints and the rendition.
+The original bytes are not kept.
+
+A partition is a set of hosts. When one has to be made again, what an earlier run fetched under the same
+``fetch`` section is taken over, and only the rest is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+import tarfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, BinaryIO
+
+import fsspec
+import pyarrow as pa
+
+from ..schemas.config import Fetch, fingerprint
+from ..schemas.tables import DROPPED, IMAGE, SIGNAL
+from ..schemas.verdicts import COND, DENY, NONE
+from ..udfs.hashing import fingerprint as fingerprint_of
+from ..udfs.signals import Evidence, Response, tdmrep, x_robots_tag
+from ..udfs.urls import canonical_href, url_origin
+from ._hosts import signal_row
+from ._store import Store, Task, read_parquet
+from ._work import Work
+
+READS = ("pair", "dropped")
+WRITES = ("image", "signal", "dropped")
+
+# A host belongs to one partition, so that one worker is polite to it without asking the others.
+ASKED = """
+SELECT pair_id, url,
+       CAST(((stable_hash(host) % $partitions) + $partitions) % $partitions AS INTEGER) AS part
+FROM alive
+"""
+ASKED_SCHEMA = pa.schema([("pair_id", pa.int64()), ("url", pa.string()), ("part", pa.int32())])
+
+AGENT = "fairshard"
+_TAR_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class FetchTask:
+    """One partition to fetch: what a worker is given.
+
+    Attributes:
+        root: work directory.
+        partition, fingerprint: of the task.
+        facts: fingerprint of all that decides what a URL gives; rows made under the same one are taken over.
+        asked: Parquet files with ``pair_id`` and ``url``.
+        http: keyword arguments of ``HttpOptions``.
+        config: the ``fetch`` section.
+        stops: kinds of evidence whose refusal ends an exchange; empty if none binds.
+        stops_cond: whether "a licence is offered" ends it too.
+    """
+
+    root: str
+    partition: str
+    fingerprint: str
+    facts: str
+    asked: tuple[str, ...]
+    http: tuple[tuple[str, object], ...]
+    config: Fetch
+    stops: frozenset[str]
+    stops_cond: bool
+
+
+@dataclass
+class _Rows:
+    """What a partition has found so far."""
+
+    image: list[dict] = field(default_factory=list)
+    signal: list[dict] = field(default_factory=list)
+
+    def dropped(self) -> list[dict]:
+        """Pairs without an image. Refusals are the gate's business: here they are only not there."""
+        return [
+            {"pair_id": row["pair_id"], "stage": "fetch", "reason": f"failed:{row['error']}", "evidence": row["final_url"]}
+            for row in self.image
+            if row["status"] == "failed"
+        ]
+
+
+def run(work: Work) -> None:
+    """Fetch the images of all alive pairs."""
+    config, policy = work.job.config.fetch, work.job.policy
+    stops = frozenset(policy.binding) & {x_robots_tag.KIND, tdmrep.KIND}
+    pixels = {key: value for key, value in asdict(config).items() if key not in _MANNERS}
+    facts = fingerprint(work.version, pixels, sorted(stops), policy.cond)
+    print_ = work.fingerprint("fetch", facts, config.partitions)
+    names = [f"{number:04d}" for number in range(config.partitions)]
+    work.store.prune("fetch", names)
+    undone = work.undone("fetch", names, print_)
+    if not undone:
+        return
+    folder = work.scratch("fetch-inputs")
+    work.alive("fetch")
+    work.engine.step("asked", ASKED, partitions=config.partitions)
+    work.engine.write("SELECT * FROM asked", folder, ASKED_SCHEMA, partition_by="part")
+    http = work.http | {
+        "total_timeout_s": config.timeout_s, "retries": config.retries, "max_bytes": config.max_bytes,
+    }  # fmt: skip
+    tasks = [
+        FetchTask(
+            root=work.store.root,
+            partition=name,
+            fingerprint=print_,
+            facts=facts,
+            asked=work.partition_files(folder, "part", int(name)),
+            http=tuple(sorted(http.items())),
+            config=config,
+            stops=stops,
+            stops_cond=policy.cond == "drop",
+        )
+        for name in undone
+    ]
+    for _ in work.map("fetch", fetch, tasks, lambda count: f"{count} images"):
+        pass
+
+
+def fetch(task: FetchTask) -> int:
+    """Fetch one partition and commit its rows and renditions. Returns the number of images."""
+    store = Store(task.root)
+    pairs_of = _pairs_by_url(task.asked)
+    with store.task("fetch", task.partition, task.fingerprint) as done:
+        done.rows_in = sum(len(pairs) for pairs in pairs_of.values())
+        done.extra["facts"] = task.facts
+        rows = _Rows()
+        with _work_shard(done, task.partition) as shard:
+            _take_over(store, task, pairs_of, rows, shard)
+            if pairs_of:
+                asyncio.run(_fetch_all(task, pairs_of, rows, shard))
+        done.extra["requested_urls"] = len(pairs_of)
+        for table, found, schema in (
+            ("image", rows.image, IMAGE.schema), ("signal", rows.signal, SIGNAL.schema),
+            ("dropped", rows.dropped(), DROPPED.schema),
+        ):  # fmt: skip
+            done.write(table, pa.Table.from_pylist(found, schema))
+    return len(rows.image)
+
+
+# Sections of the config that decide how politely and how hard to ask, not what comes back.
+_MANNERS = ("partitions", "concurrency", "per_host", "min_delay_s", "proxy", "allow_private", "user_agent")
+
+
+def _pairs_by_url(files: tuple[str, ...]) -> dict[str, list[int]]:
+    pairs_of: dict[str, list[int]] = {}
+    for path in files:
+        table = read_parquet(path, ["pair_id", "url"])
+        for pair_id, url in zip(table["pair_id"].to_pylist(), table["url"].to_pylist(), strict=True):
+            pairs_of.setdefault(url, []).append(pair_id)
+    return {url: sorted(pairs_of[url]) for url in sorted(pairs_of)}
+
+
+def _take_over(store: Store, task: FetchTask, pairs_of: dict[str, list[int]], rows: _Rows, shard: _WorkShard) -> None:
+    """Move what an earlier run fetched for these pairs out of ``pairs_of`` and into the new partition."""
+    mark = store.mark("fetch", task.partition)
+    if mark is None or mark.extra.get("facts") != task.facts:
+        return
+    images = {row["pair_id"]: row for row in _old_rows(store, mark.files.get("image", [])) if row["status"] != "failed"}
+    known = {url for url, pairs in pairs_of.items() if all(pair in images for pair in pairs)}
+    pairs = {pair for url in known for pair in pairs_of.pop(url)}
+    rows.signal += [row for row in _old_rows(store, mark.files.get("signal", [])) if row["pair_id"] in pairs]
+    places: dict[tuple[str, int], dict] = {}
+    for row in (images[pair] for pair in sorted(pairs)):
+        if row["work_shard"] is not None:
+            old = (row["work_shard"], row["work_offset"])
+            if old not in places:
+                data = read_range(store, row["work_shard"], row["work_offset"], row["work_bytes"])
+                places[old] = shard.add(row["work_key"], data)
+            row |= places[old]
+        rows.image.append(row)
+
+
+def read_range(store: Store, name: str, offset: int, size: int) -> bytes:
+    """Some bytes of a file in the work directory."""
+    fs, plain = fsspec.core.url_to_fs(store.path(name))
+    return fs.cat_file(plain, start=offset, end=offset + size)
+
+
+def _old_rows(store: Store, files: list[str]) -> Iterator[dict]:
+    for name in files:
+        yield from read_parquet(store.path(name)).to_pylist()
+
+
+class _WorkShard:
+    """The tar that holds a partition's renditions, with the place of each."""
+
+    def __init__(self, name: str, sink: BinaryIO):
+        self.name, self._sink, self._at = name, sink, 0
+
+    def add(self, key: str, data: bytes) -> dict[str, Any]:
+        """Append one member. Returns the ``image`` columns that find it again."""
+        info = tarfile.TarInfo(key)
+        info.size = len(data)
+        header = info.tobuf(tarfile.USTAR_FORMAT)
+        padding = -len(data) % _TAR_BLOCK
+        self._sink.write(header + data + bytes(padding))
+        offset = self._at + len(header)
+        self._at = offset + len(data) + padding
+        return {"work_shard": self.name, "work_key": key, "work_offset": offset, "work_bytes": len(data)}
+
+    def end(self) -> None:
+        """Write the two empty blocks that end a tar."""
+        self._sink.write(bytes(2 * _TAR_BLOCK))
+
+
+@contextmanager
+def _work_shard(task: Task, partition: str) -> Iterator[_WorkShard]:
+    scratch, name = task.scratch("work.tar"), posixpath.join("work_shard", f"{partition}.tar")
+    with fsspec.open(scratch, "wb") as sink:
+        shard = _WorkShard(name, sink)
+        yield shard
+        shard.end()
+    task.keep(scratch, name)
+
+
+async def _fetch_all(task: FetchTask, pairs_of: dict[str, list[int]], rows: _Rows, shard: _WorkShard) -> None:
+    # One thread for pixels: it overlaps with the network, and img2dataset's Resizer is not made for two.
+    loop = asyncio.get_running_loop()
+    looker = _Looker(task.config)
+    with ThreadPoolExecutor(1, "pixels") as pixels:
+        async with aclosing(_answers(task, list(pairs_of))) as answers:
+            async for url, fetched in answers:
+                observed_at = datetime.now(UTC)
+                found = list(header_evidence(fetched.hops))
+                image = await loop.run_in_executor(pixels, looker.image, fetched, task.stops, found)
+                data = image.pop("rendition", None)
+                first = pairs_of[url][0]
+                if data is not None:
+                    image |= shard.add(f"{first & (2**64 - 1):016x}.{task.config.encode_format}", data)
+                for pair_id in pairs_of[url]:
+                    rows.image.append({**_NOTHING, **image, "pair_id": pair_id, "fetched_at": observed_at})
+                    rows.signal += [
+                        signal_row(pair_id, evidence, observed_at, _origin(fetched.final_url), "asset", hop)
+                        for evidence, hop in found
+                    ]
+
+
+async def _answers(task: FetchTask, urls: list[str]) -> AsyncIterator[tuple[str, Any]]:
+    from ._http import Client, HttpOptions, Request
+
+    stop = stopper(task.stops, task.stops_cond)
+    requests = [Request(url, stop=stop, key=url) for url in urls]
+    async with Client(HttpOptions(**dict(task.http))) as client, aclosing(client.get_all(requests)) as answers:
+        async for request, fetched in answers:
+            yield request.key, fetched
+
+
+def stopper(stops: frozenset[str], stops_cond: bool) -> Callable[[Any], bool]:
+    """Whether a response's headers already refuse: then its body is not read."""
+    refusing = {DENY, COND} if stops_cond else {DENY}
+
+    def stop(hop: Any) -> bool:
+        return any(evidence.kind in stops and evidence.verdict in refusing for evidence, _ in header_evidence((hop,)))
+
+    return stop
+
+
+def header_evidence(hops: tuple[Any, ...]) -> Iterator[tuple[Evidence, int]]:
+    """What the headers of a redirect chain say, and which response said it."""
+    responses = [Response(hop.url, hop.status, hop.headers) for hop in hops]
+    for number, response in enumerate(responses):
+        tag = x_robots_tag.verdict([response], AGENT)
+        if tag.verdict != NONE:
+            yield tag, number
+    if responses:
+        reserved = tdmrep.verdict([tdmrep.header_layer(responses)])
+        if reserved.verdict != NONE:
+            yield reserved, len(responses) - 1
+        if responses[-1].status == 402:  # Payment Required: there is a way to a licence
+            yield Evidence("http_status", COND, value="402 Payment Required", source=responses[-1].url), len(hops) - 1
+
+
+class _Looker:
+    """Turns an answer into ``image`` columns and a rendition."""
+
+    def __init__(self, config: Fetch):
+        from ..udfs.rendition import Rendition
+
+        self._config = config
+        self._render = Rendition(
+            image_size=config.image_size,
+            resize_mode=config.resize_mode,
+            resize_only_if_bigger=config.resize_only_if_bigger,
+            encode_format=config.encode_format,
+            encode_quality=config.encode_quality,
+        )
+
+    def image(self, fetched: Any, stops: frozenset[str], found: list[tuple[Evidence, int]]) -> dict[str, Any]:
+        """``image`` columns, and ``rendition`` where there is one."""
+        asked = {"http_status": fetched.status or None, "final_url": fetched.final_url}
+        if fetched.error == "stopped":
+            return asked | {"status": "opted_out"}
+        if fetched.error is not None:
+            return asked | {"status": "failed", "error": fetched.error}
+        return asked | self._look(fetched.body)
+
+    def _look(self, body: bytes) -> dict[str, Any]:
+        prints = fingerprint_of(body, max_pixels=self._config.max_pixels, dihedral=True)
+        known = {name: getattr(prints, name) for name in _OF_PRINTS}
+        if prints.decoded is None or prints.pdq_dihedral is None:
+            return known | {"status": "failed", "error": prints.error}
+        rendered = self._render(prints.decoded)
+        if rendered.data is None:
+            return known | {"status": "failed", "error": rendered.error}
+        return known | {
+            "status": "ok",
+            "pdq_dihedral": b"".join(prints.pdq_dihedral),
+            "work_width_px": rendered.width_px,
+            "work_height_px": rendered.height_px,
+            "rendition": rendered.data,
+        }
+
+
+_OF_PRINTS = ("mime", "size_bytes", "width_px", "height_px", "sha256", "md5", "phash", "pdq", "pdq_quality")
+_NOTHING: dict[str, Any] = dict.fromkeys(IMAGE.schema.names)
+
+
+def _origin(url: str) -> str:
+    found = url_origin(pa.array([canonical_href(url) or url], pa.string()))[0].as_py()
+    return found or url

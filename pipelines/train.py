@@ -1,0 +1,267 @@
+"""train: a CLIP model on exactly the shards of a release, and a record that says so.
+
+The loop, the loader and the checkpoints are open_clip's own (see ``_clip_trainer``). Before anything is
+trained every shard is hashed and compared with the manifest; a run folder names the manifest by its hash.
+
+A share of the pairs, chosen by hash of the pair's id, is held out: the loader reads the published shards and
+passes over their keys, so that one shard is enough and no copy of the data is written. A held-out picture
+whose bytes also occur on the training side (a release that was not deduplicated) is left out of the test
+as well, and counted. The test is retrieval among the held-out pairs, beside what chance gives.
+
+A finished run is left as it is if release and configuration are the same; a killed one goes on from the
+last finished epoch and, with ``workers: 0``, to the same losses.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import platform
+import shutil
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..schemas.config import fingerprint
+from ..schemas.errors import ConfigError, MissingExtra, ReleaseError, StageError, did_you_mean
+from ..schemas.train_config import TrainConfig
+from ..udfs.retrieval import Retrieval, retrieval
+from ._held_out import Split, shared, split_samples, spoken
+from ._released import Release, Sample, read_release, verified_samples
+from ._train_pictures import draw_losses, draw_retrieval
+from ._trainer_process import run_trainer, trainer_job
+
+READS = ("manifest.json", "shards/*.tar")
+WRITES = ("run.json", "metrics.jsonl", "loss.png", "retrieval.png", "held_out.txt", "checkpoints/epoch_*.pt")
+
+MODEL_CONFIGS = Path(__file__).parent / "model_configs"
+DIRECTIONS = ("image to text", "text to image")
+_PACKAGES = {"torch": "torch", "torchvision": "torchvision", "open_clip_torch": "open_clip_train",
+             "webdataset": "webdataset", "pandas": "pandas", "matplotlib": "matplotlib"}  # fmt: skip
+_SCRATCH = ("job.json", "features.npz", "trainer.log", "checkpoints/epoch_latest.pt")
+log = logging.getLogger("fairshard")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run folder says of its run.
+
+    Attributes:
+        out_dir: the run folder.
+        checkpoint: the last one; ``open_clip.create_model_and_transforms(model, pretrained=checkpoint)``.
+        record: run.json.
+        already_done: the folder was finished before, and nothing was run.
+    """
+
+    out_dir: Path
+    checkpoint: Path
+    record: dict[str, Any]
+    already_done: bool
+
+
+def run(release_dir: str | Path, out_dir: str | Path, config: TrainConfig) -> TrainResult:
+    """Train on a release, or go on training, or find that it is done.
+
+    Raises:
+        MissingExtra: [train] is not installed.
+        ConfigError: a value out of range, or an unknown architecture.
+        ReleaseError: not a release, or too small for the configuration.
+        Refused: a shard is not the one that the manifest names.
+        StageError: the trainer failed, or the folder holds another's checkpoints.
+    """
+    started = time.monotonic()
+    _check_installed()
+    _check_config(config)
+    release, out = read_release(release_dir), Path(out_dir).resolve()
+    identity = fingerprint(release.manifest_sha256, config, _architecture(config.model).read_text())
+    before = _earlier_record(out)
+    if _is_finished(out, before, identity):
+        log.info("train: %s is done already; nothing to do", out_dir)
+        return _result(out, before, already_done=True)
+    split = split_samples(verified_samples(release), config.holdout_share)
+    _check_size(split, release, config)
+    if before.get("fingerprint") != identity:
+        _clear_folder(out)
+    _write_json(out / "run.json", {"status": "running", "fingerprint": identity})
+    _write_inputs(out, split, config)
+    log.info("train: %d pairs, %d held out, %s", len(split.trained), len(split.held_out), config.model)
+    said = run_trainer(release, out, trainer_job(release, out, split, config))
+    directions = _test(out / "features.npz", split.tested, config.seed)
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    draw_losses(out / "loss.png", rows, config.batch_size)
+    draw_retrieval(out / "retrieval.png", directions)
+    record = {
+        "status": "done",
+        "fingerprint": identity,
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "wall_s": round(time.monotonic() - started, 1),
+        **_record(release, split, config, said, rows, directions),
+    }
+    _write_json(out / "run.json", record)
+    for name in _SCRATCH:
+        (out / name).unlink(missing_ok=True)
+    _log_result(directions)
+    return _result(out, record, already_done=False)
+
+
+def _check_installed() -> None:
+    missing = [module for module in _PACKAGES.values() if find_spec(module) is None]
+    if missing:
+        raise MissingExtra(extra="train", verb="train", module=missing[0])
+
+
+def _check_config(config: TrainConfig) -> None:
+    least = {"epochs": 1, "batch_size": 2, "warmup": 0, "workers": 0, "threads": 0, "seed": 0, "image_size": 1,
+             "weight_decay": 0.0}  # fmt: skip
+    for key, low in least.items():
+        value = getattr(config, key)
+        if value is not None and not value >= low:
+            raise ConfigError(f"train.{key}", f"is {value}", f"at least {low}")
+    if not 0 < config.holdout_share < 1:
+        raise ConfigError("train.holdout_share", f"is {config.holdout_share}", "a share between 0 and 1")
+    if not (config.lr > 0 and math.isfinite(config.lr)):
+        raise ConfigError("train.lr", f"is {config.lr}", "a positive number")
+    _architecture(config.model)
+
+
+def _architecture(name: str) -> Path:
+    """The file that describes an architecture: ours, or open_clip's, found without importing torch."""
+    spec = find_spec("open_clip")
+    theirs = [Path(place, "model_configs") for place in (spec and spec.submodule_search_locations) or ()]
+    known = {path.stem: path for place in (*theirs, MODEL_CONFIGS) for path in place.glob("*.json")}
+    if name not in known:
+        raise ConfigError("train.model", f"is '{name}'", "an architecture of open_clip's", did_you_mean(name, known))
+    return known[name]
+
+
+def _check_size(split: Split, release: Release, config: TrainConfig) -> None:
+    """Refuse what open_clip's loader would wait for without end: a worker that never fills one batch."""
+    where, workers = str(release.folder), max(1, config.workers)
+    if workers > len(release.shards):
+        raise ConfigError("train.workers", f"is {workers}", f"at most {len(release.shards)}, one a shard")
+    in_shard = Counter(sample.shard for sample in split.trained)
+    sizes = sorted(in_shard[shard.path] for shard in release.shards)
+    fewest = sum(sizes[: len(sizes) // workers])
+    if fewest < config.batch_size:
+        raise ReleaseError(where, f"gives a worker {fewest} pairs to train on", f"a batch of {config.batch_size}",
+                           "Lower train.batch_size or train.workers")  # fmt: skip
+    if len({spoken(sample.caption) for sample in split.tested}) < 2:
+        raise ReleaseError(where, f"leaves {len(split.tested)} held-out pairs to test on", "at least two captions",
+                           "Raise train.holdout_share")  # fmt: skip
+
+
+def _earlier_record(out: Path) -> dict[str, Any]:
+    """run.json of whatever ran in this folder; empty if nothing did."""
+    path = out / "run.json"
+    if not path.exists():
+        if (out / "checkpoints").exists():
+            raise StageError(str(out), "holds checkpoints but no run.json", "a folder of this run's own",
+                             "Choose another train.out_dir")  # fmt: skip
+        return {}
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise StageError(str(path), f"cannot be read ({error})", "the record of an earlier run",
+                         "Choose another train.out_dir") from error  # fmt: skip
+
+
+def _is_finished(out: Path, record: dict[str, Any], identity: str) -> bool:
+    same = record.get("fingerprint") == identity and record.get("status") == "done"
+    return same and (out / record["checkpoint"]).exists()
+
+
+def _clear_folder(out: Path) -> None:
+    """Remove what a run of another identity left: open_clip would go on from its checkpoint."""
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    for name in ("out.log", "params.txt", *WRITES[:-1], *_SCRATCH):
+        (out / name).unlink(missing_ok=True)
+
+
+def _write_inputs(out: Path, split: Split, config: TrainConfig) -> None:
+    """What a reader of the folder needs beside the record: the keys held out, and the architecture."""
+    (out / "held_out.txt").write_text("".join(f"{sample.key}\n" for sample in split.held_out))
+    shutil.copyfile(_architecture(config.model), out / f"{config.model}.json")
+
+
+def _test(features: Path, tested: list[Sample], seed: int) -> dict[str, Retrieval]:
+    """Retrieval both ways. Equal captions are one candidate, right for each of their pictures."""
+    caption_of = {sample.key: spoken(sample.caption) for sample in tested}
+    with np.load(features) as saved:
+        captions = [caption_of[key] for key in saved["key"]]
+        texts, first, which = np.unique(captions, return_index=True, return_inverse=True)
+        scores = saved["image"] @ saved["text"][first].T
+    relevant = which[:, None] == np.arange(len(texts))
+    matrices = ((scores, relevant), (scores.T, relevant.T))
+    return {name: retrieval(*pair, seed=seed) for name, pair in zip(DIRECTIONS, matrices, strict=True)}
+
+
+def _record(
+    release: Release,
+    split: Split,
+    config: TrainConfig,
+    said: dict[str, Any],
+    rows: list[dict[str, Any]],
+    directions: dict[str, Retrieval],
+) -> dict[str, Any]:
+    checkpoint = f"checkpoints/epoch_{config.epochs}.pt"
+    last = [row["loss"] for row in rows if "loss" in row and row["epoch"] == config.epochs]
+    in_shard = Counter(sample.shard for sample in split.trained)
+    return {
+        "release": {
+            "manifest_sha256": release.manifest_sha256,
+            "shards": [{**asdict(shard), "trained": in_shard[shard.path]} for shard in release.shards],
+        },
+        "config": asdict(config),
+        "model": {
+            "architecture": f"{config.model}.json",
+            "initialised_from": "random weights",
+            "parameters": said["parameters"],
+        },
+        "checkpoint": checkpoint,
+        "threads": said["threads"],
+        "resumed_after_epoch": said.get("resumed_after_epoch", config.epochs),
+        "samples": {
+            "released": len(split.trained) + len(split.held_out),
+            "trained": len(split.trained),
+            "held_out": len(split.held_out),
+            "held_out_with_a_trained_picture": split.copies,
+            "tested": len(split.tested),
+        },
+        "shared_by_trained_and_tested": shared(split),
+        "loss": {
+            "last_epoch": sum(last) / len(last),
+            "held_out": rows[-1]["held_out_loss"],
+            "guessing": math.log(config.batch_size),
+        },
+        "retrieval": {name: asdict(found) for name, found in directions.items()},
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in ("fairshard", *_PACKAGES)},
+        },
+    }
+
+
+def _log_result(directions: dict[str, Retrieval]) -> None:
+    for name, found in directions.items():
+        at = " ".join(f"@{r.k} {r.value:.1%} (chance {r.chance:.1%}, p {r.p_value:.4f})" for r in found.recall)
+        log.info("train: held-out %s among %d: recall %s", name, found.candidates, at)
+
+
+def _result(out: Path, record: dict[str, Any], already_done: bool) -> TrainResult:
+    return TrainResult(out, out / record["checkpoint"], record, already_done)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(scratch, path)

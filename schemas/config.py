@@ -1,0 +1,280 @@
+"""The configuration of a job: one YAML file, typed, every key with a default but the first three."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from . import policy as policies
+from . import typed_yaml
+from .errors import ConfigError
+from .policy import Policy
+
+Scope = Literal["url", "url_prefix", "host", "domain", "creator", "licence", "md5", "sha256", "phash", "pdq"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image-text list.
+
+    Attributes:
+        path: file or glob, relative to the config file; any fsspec URL.
+        format: ``auto`` goes by the ending.
+        name: how tables and reports call it; the file name without ending if not given.
+    """
+
+    path: str
+    format: Literal["auto", "parquet", "csv", "tsv", "jsonl"] = "auto"
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Registry:
+    """An opt-out registry or a hash list.
+
+    Attributes:
+        name: how tables and reports call it.
+        path: CSV, TSV, TXT, JSONL or Parquet, relative to the config file.
+        scope: what its keys are.
+        column: the column that holds the key; the one named after the scope, or ``key``, if not given.
+        max_age_days: refuse the run if the file is older; the policy's limit if not given.
+        sensitive: its keys never appear in anything published.
+    """
+
+    name: str
+    path: str
+    scope: Scope
+    column: str | None = None
+    max_age_days: float | None = None
+    sensitive: bool = False
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """Limits on what a row may hold."""
+
+    caption_max_chars: int = 2000
+
+
+@dataclass(frozen=True)
+class Consult:
+    """How hosts are asked for their terms. See ``Fetch`` for the units."""
+
+    partitions: int = 8
+    timeout_s: float = 10.0
+    retries: int = 1
+    host_files: Literal["fetch", "cached", "off"] | None = None
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """How images are asked for, and how they are rendered.
+
+    Attributes:
+        partitions: units of work and of resumption; a host belongs to one of them.
+        concurrency: requests at once in one worker process.
+        per_host: requests at once to one host.
+        min_delay_s: least time between two requests to one host.
+        timeout_s: bound on the whole exchange of one attempt, redirects included.
+        retries: further attempts after 429, 5xx or a broken connection.
+        proxy: HTTP proxy for all requests.
+        allow_private: permit private and loopback addresses (an intranet, a test).
+        max_bytes, max_pixels: refuse larger originals.
+        image_size, resize_mode, encode_format, encode_quality: the rendition, as img2dataset names them.
+    """
+
+    partitions: int = 16
+    concurrency: int = 64
+    per_host: int = 4
+    min_delay_s: float = 0.0
+    timeout_s: float = 30.0
+    retries: int = 2
+    max_redirects: int = 5
+    proxy: str | None = None
+    allow_private: bool = False
+    user_agent: str | None = None
+    max_bytes: int = 50_000_000
+    max_pixels: int = 89_478_485
+    image_size: int = 256
+    resize_mode: Literal["no", "border", "keep_ratio", "keep_ratio_largest", "center_crop"] = "keep_ratio"
+    resize_only_if_bigger: bool = True
+    encode_format: Literal["jpg", "png", "webp"] = "jpg"
+    encode_quality: int = 95
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Quality filters; each is off unless set.
+
+    Attributes:
+        preset: ``datacomp-basic`` sets the basic filter of DataComp (English; captions of at least two words
+            and six characters; shorter side at least 200 px; aspect ratio at most 3). Other keys override it.
+        languages: ISO 639-1 codes to keep, by fastText's lid.176.
+        language_min_score: least confidence of the language.
+        caption_min_words, caption_min_chars, caption_max_chars: words are separated by white space.
+        min_side_px, max_aspect: of the original.
+        min_similarity, max_p_unsafe, max_p_watermark, min_aesthetic: on the source's own scores; a pair
+            whose source has none passes.
+    """
+
+    preset: Literal["none", "datacomp-basic"] = "none"
+    languages: tuple[str, ...] | None = None
+    language_min_score: float | None = None
+    caption_min_words: int | None = None
+    caption_min_chars: int | None = None
+    caption_max_chars: int | None = None
+    min_side_px: int | None = None
+    max_aspect: float | None = None
+    min_similarity: float | None = None
+    max_p_unsafe: float | None = None
+    max_p_watermark: float | None = None
+    min_aesthetic: float | None = None
+
+
+@dataclass(frozen=True)
+class Dedup:
+    """Which pictures count as the same.
+
+    Attributes:
+        exact: equal sha256.
+        phash_max_distance: bits out of 64; null switches it off.
+        pdq_max_distance: bits out of 256; null switches it off.
+        pdq_min_quality: pictures with less are too flat to be compared by either hash.
+    """
+
+    exact: bool = True
+    phash_max_distance: int | None = 4
+    pdq_max_distance: int | None = 31
+    pdq_min_quality: int = 50
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Caps, so that nothing is over-represented; each is off unless set. Chosen by hash of the pair's id."""
+
+    max_per_domain: int | None = None
+    max_per_creator: int | None = None
+    max_per_caption: int | None = None
+
+
+@dataclass(frozen=True)
+class Emit:
+    """The release."""
+
+    samples_per_shard: int = 1000
+    title: str = "An image-text dataset made with fairshard"
+
+
+@dataclass(frozen=True)
+class Train:
+    """The model trained on the release; see ``fairshard.pipelines.train``."""
+
+    out_dir: str = "run"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Checks on a release and on the model trained on it; see ``fairshard.pipelines.audit``."""
+
+    out_dir: str = "audit"
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole job. Relative paths are relative to ``folder``, the config file's own."""
+
+    work_dir: str
+    release_dir: str
+    sources: tuple[Source, ...]
+    registries: tuple[Registry, ...] = ()
+    policy: str = "strict"
+    engine: Literal["duckdb", "spark"] = "duckdb"
+    compute: Literal["local", "dask", "spark"] = "local"
+    workers: int = 0
+    memory_limit_gb: float | None = None
+    ingest: Ingest = field(default_factory=Ingest)
+    consult: Consult = field(default_factory=Consult)
+    fetch: Fetch = field(default_factory=Fetch)
+    filter: Filter = field(default_factory=Filter)
+    dedup: Dedup = field(default_factory=Dedup)
+    balance: Balance = field(default_factory=Balance)
+    emit: Emit = field(default_factory=Emit)
+    train: Train = field(default_factory=Train)
+    audit: Audit = field(default_factory=Audit)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A config with its policy, and the folder its relative paths start from."""
+
+    config: Config
+    policy: Policy
+    folder: Path
+
+    def path(self, relative: str) -> str:
+        """An absolute path or URL for one that may be relative to the config file."""
+        return relative if "://" in relative else str((self.folder / relative).resolve())
+
+    @property
+    def work_dir(self) -> str:
+        return self.path(self.config.work_dir)
+
+    @property
+    def release_dir(self) -> str:
+        return self.path(self.config.release_dir)
+
+
+def load(path: str | Path) -> Job:
+    """Read, type-check and complete a config file.
+
+    Raises:
+        ConfigError: anything wrong in it or in its policy, with the nearest known key named.
+    """
+    path = Path(path)
+    return from_mapping(typed_yaml.parse_file(path), path.resolve().parent, str(path))
+
+
+def from_mapping(values: dict[str, Any], folder: Path, where: str = "config") -> Job:
+    """The same from parsed YAML, for tests and DAGs."""
+    config = typed_yaml.build(Config, values, where)
+    _check(config, where)
+    return Job(config, policies.load(config.policy, folder), folder)
+
+
+def fingerprint(*parts: Any) -> str:
+    """SHA-256 (hex, 16 digits) of dataclasses and plain values, for completion markers."""
+    text = json.dumps([_plain(part) for part in parts], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(part: Any) -> Any:
+    return asdict(part) if hasattr(part, "__dataclass_fields__") else part
+
+
+def _check(config: Config, where: str) -> None:
+    if not config.sources:
+        raise ConfigError(f"{where}.sources", "is empty", "at least one source")
+    for kind in ("sources", "registries"):
+        names = [item.name for item in getattr(config, kind) if item.name]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ConfigError(f"{where}.{kind}", f"two are called '{twice[0]}'", "a name of its own for each")
+    least = {
+        "consult": {"partitions": 1, "timeout_s": 0.001, "retries": 0},
+        "fetch": {
+            "partitions": 1, "concurrency": 1, "per_host": 1, "min_delay_s": 0, "timeout_s": 0.001, "retries": 0,
+            "max_redirects": 0, "max_bytes": 1, "max_pixels": 1, "image_size": 1,
+        },
+        "ingest": {"caption_max_chars": 1},
+        "emit": {"samples_per_shard": 1},
+        "balance": {"max_per_domain": 1, "max_per_creator": 1, "max_per_caption": 1},
+        "dedup": {"phash_max_distance": 0, "pdq_max_distance": 0, "pdq_min_quality": 0},
+    }  # fmt: skip
+    for section, keys in least.items():
+        for key, low in keys.items():
+            value = getattr(getattr(config, section), key)
+            if value is not None and value < low:
+                raise ConfigError(f"{where}.{section}.{key}", f"is {value}", f"at least {low}")

@@ -1,0 +1,24 @@
+"""Every function that SQL may call, on every engine."""
+
+from __future__ import annotations
+
+from . import evidence, language, text, urls
+from .arrow import Udf
+
+UDFS: tuple[Udf, ...] = (
+    urls.url_href,
+    urls.url_key,
+    urls.url_origin,
+    urls.key_host,
+    urls.host_domain,
+    urls.host_suffixes,
+    text.caption_clean,
+    text.caption_key,
+    text.name_key,
+    text.word_count,
+    text.char_count,
+    text.stable_hash,
+    evidence.number_text,
+    language.language,
+    language.language_score,
+)

@@ -1,0 +1,250 @@
+"""Bytes to pixels, once for every fingerprint and for the rendition, and no bytes can do worse than be refused.
+
+Fingerprints are of the pixels as stored: what ``Image.open(f).convert("RGB")`` and ``convert("L")`` give, so that
+they equal those of imagehash and pdqhash for every mode (transparency is dropped, 16 bits and CMYK become 8-bit
+RGB, of an animation the first frame counts, and EXIF does not turn the picture). The rendition is of the picture
+as shown: upright, and on white where it is transparent.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+import struct
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+Pixels = NDArray[np.uint8]
+
+# The reasons, with what they say.
+REASONS = {
+    "empty": "no bytes",
+    "not_an_image": "bytes of something else, such as a page of HTML",
+    "unsupported": "an image in a format or colour mode that is not decoded",
+    "too_many_pixels": "the header states more pixels, or passes over them, than allowed; nothing was decoded",
+    "zero_area": "the header states no width or no height",
+    "truncated": "the end is missing",
+    "corrupt": "damaged, or not what it says it is",
+    "no_memory": "not enough memory to decode it",
+}
+
+MAX_PIXELS = 89_478_485  # Pillow's own: a quarter of a GiB in RGB
+
+# A progressive JPEG can ask for a pass over all of its pixels in a dozen bytes, at about 0.1 ns a pixel.
+_MAX_SCANNED_PIXELS = 100 * MAX_PIXELS
+_LEAST_SCAN_BYTES = 16
+
+# Media type to Pillow's format, for formats that its own or well-kept decoders read. Never EPS, which runs a
+# program, and none that hands over to other formats or libraries of a caller's choosing.
+_FORMATS = {
+    "image/jpeg": "JPEG",
+    "image/png": "PNG",
+    "image/gif": "GIF",
+    "image/webp": "WEBP",
+    "image/bmp": "BMP",
+    "image/tiff": "TIFF",
+    "image/avif": "AVIF",
+}
+
+# Where a format begins, as Pillow accepts it; then those that are known and not decoded.
+_SIGNATURES = tuple(
+    (re.compile(pattern, re.DOTALL), mime)
+    for pattern, mime in (
+        (rb"\xff\xd8\xff", "image/jpeg"),
+        (rb"\x89PNG\r\n\x1a\n", "image/png"),
+        (rb"GIF8[79]a", "image/gif"),
+        (rb"RIFF....WEBP", "image/webp"),
+        (rb"BM", "image/bmp"),
+        (rb"MM(\x00[*+]|\*\x00)|II([*+]\x00|\x00\*)", "image/tiff"),
+        (rb"....ftyp(avi[fs]|(mif1|msf1|miaf).{0,60}avi[fs])", "image/avif"),
+        (rb"....ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)", "image/heic"),
+        (rb"%!PS|\xc5\xd0\xd3\xc6", "application/postscript"),
+        (rb"\x00\x00[\x01\x02]\x00", "image/vnd.microsoft.icon"),
+        (rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51", "image/jp2"),
+        (rb"\xff\x0a|\x00\x00\x00\x0cJXL ", "image/jxl"),
+        (rb"8BPS", "image/vnd.adobe.photoshop"),
+        (rb"qoif", "image/qoi"),
+        (rb"DDS ", "image/vnd-ms.dds"),
+        (rb"P[1-7]\s", "image/x-portable-anymap"),
+        (rb"(?i)(\xef\xbb\xbf)?\s*(<(\?xml|!--|!doctype).{0,900})?<svg[\s>]", "image/svg+xml"),
+    )
+)
+_HEAD_BYTES = 1024
+
+# What the end of an undamaged file holds.
+_ENDS = {"image/jpeg": b"\xff\xd9", "image/png": b"IEND", "image/gif": b";"}
+
+_ORIENTATION = 0x0112  # EXIF 2.3, 4.6.4
+
+
+class Undecodable(ValueError):
+    """Bytes that give no picture.
+
+    Attributes:
+        reason: one of ``REASONS``.
+        detail: what was found.
+    """
+
+    def __init__(self, reason: str, detail: str = ""):
+        self.reason, self.detail = reason, detail
+        super().__init__(reason, detail)
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail or REASONS[self.reason]}"
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture's pixels.
+
+    Attributes:
+        rgb: uint8[h, w, 3], as stored.
+        luma: uint8[h, w], as stored; Pillow's ``convert("L")`` of the original mode.
+        alpha: uint8[h, w], as stored, 255 is opaque; None where every pixel is.
+        mime: media type by the bytes.
+        exif_orientation: 1 to 8; 1 also where there is none or it cannot be read.
+    """
+
+    rgb: Pixels = field(repr=False, compare=False)
+    luma: Pixels = field(repr=False, compare=False)
+    alpha: Pixels | None = field(repr=False, compare=False)
+    mime: str
+    exif_orientation: int = 1
+
+    @property
+    def width_px(self) -> int:
+        """Width of the picture as shown, that is upright."""
+        return self.rgb.shape[0 if self._lies else 1]
+
+    @property
+    def height_px(self) -> int:
+        """Height of the picture as shown, that is upright."""
+        return self.rgb.shape[1 if self._lies else 0]
+
+    def upright(self) -> Pixels:
+        """The picture as shown: uint8[height_px, width_px, 3], or 4 with alpha last."""
+        pixels = self.rgb if self.alpha is None else np.dstack((self.rgb, self.alpha))
+        if self._lies:
+            pixels = pixels.swapaxes(0, 1)
+        if self.exif_orientation in (3, 4, 7, 8):
+            pixels = pixels[::-1]
+        if self.exif_orientation in (2, 3, 6, 7):
+            pixels = pixels[:, ::-1]
+        return pixels
+
+    @property
+    def _lies(self) -> bool:
+        return self.exif_orientation >= 5
+
+
+def media_type(data: bytes) -> str | None:
+    """Media type by the first bytes, never by name or header.
+
+    Args: data: a file, or at least its first 1,024 bytes.
+    Returns: an image type, whether ``decode`` reads it or not; None for anything else.
+    """
+    head = bytes(data[:_HEAD_BYTES])
+    return next((mime for signature, mime in _SIGNATURES if signature.match(head)), None)
+
+
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """The first picture in the bytes of a file.
+
+    Args: data: the whole file. max_pixels: width times height above which nothing is decoded; Pillow's own limit,
+        twice ``MAX_PIXELS``, holds as well.
+    Raises:
+        Undecodable: and nothing else, whatever the bytes are.
+    """
+    if not data:
+        raise Undecodable("empty")
+    mime = media_type(data)
+    if mime is None:
+        raise Undecodable("not_an_image", f"begins with {bytes(data[:16])!r}")
+    if mime not in _FORMATS or _FORMATS[mime] not in _readable():
+        raise Undecodable("unsupported", mime)
+    try:
+        return _decode(data, mime, max_pixels)
+    except Undecodable:
+        raise
+    except Exception as error:  # decoders fail in too many ways to list, and a new one must not stop a run
+        # Pillow's own word for it holds the address of a buffer, and evidence should not change from run to run.
+        detail = "header cannot be read" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise Undecodable(_reason(error, data, mime), f"{mime}: {detail}") from error
+
+
+def _decode(data: bytes, mime: str, max_pixels: int) -> Decoded:
+    if mime == "image/png" and 0 in _png_size(data):
+        raise Undecodable("zero_area", "{} x {} px".format(*_png_size(data)))
+    image = Image.open(io.BytesIO(data), formats=(_FORMATS[mime],))
+    width, height = image.size
+    if min(width, height) < 1:
+        raise Undecodable("zero_area", f"{width} x {height} px")
+    if width * height > max_pixels:
+        raise Undecodable("too_many_pixels", f"{width} x {height} px, {max_pixels} allowed")
+    if mime == "image/jpeg":
+        _check_scans(data, width * height)
+    image.load()
+    try:
+        rgb, luma, alpha = _pixels(image, "RGB"), _pixels(image, "L"), _alpha(image)
+    except ValueError as error:
+        raise Undecodable("unsupported", f"{mime} in mode {image.mode}: {error}") from error
+    return Decoded(rgb, luma, alpha, mime, _orientation(image))
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    # Pillow says of such a file only that it is no PNG. Where the header is cut off, it has its own word for it.
+    return struct.unpack(">II", data[16:24]) if len(data) >= 24 else (1, 1)
+
+
+def _check_scans(data: bytes, pixels: int) -> None:
+    if len(data) // _LEAST_SCAN_BYTES * pixels > _MAX_SCANNED_PIXELS:
+        scans = data.count(b"\xff\xda")
+        if scans * pixels > _MAX_SCANNED_PIXELS:
+            raise Undecodable("too_many_pixels", f"{scans} scans of {pixels} px, {_MAX_SCANNED_PIXELS} px allowed")
+
+
+def _pixels(image: Image.Image, mode: str) -> Pixels:
+    return np.asarray(image if image.mode == mode else image.convert(mode))
+
+
+def _alpha(image: Image.Image) -> Pixels | None:
+    if not image.has_transparency_data:
+        return None
+    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    return alpha if alpha.min() < 255 else None
+
+
+def _orientation(image: Image.Image) -> int:
+    # After loading: TIFF and AVIF are turned upright by their decoders, which then drop the tag.
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - damaged EXIF fails in as many ways, and the picture is shown as stored
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+@functools.cache
+def _readable() -> frozenset[str]:
+    Image.init()  # Pillow's builds differ: AVIF may be missing
+    return frozenset(Image.OPEN)
+
+
+def _reason(error: Exception, data: bytes, mime: str) -> str:
+    if isinstance(error, MemoryError):
+        return "no_memory"
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return "too_many_pixels"
+    return "truncated" if _is_cut(data, mime) or "truncated" in str(error).lower() else "corrupt"
+
+
+def _is_cut(data: bytes, mime: str) -> bool:
+    """Whether a file ends before its end."""
+    if mime == "image/webp":
+        return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    if mime == "image/bmp":
+        return int.from_bytes(data[2:6], "little") > len(data)
+    return mime in _ENDS and _ENDS[mime] not in data[-4096:]

@@ -1,0 +1,131 @@
+"""What the pipeline stores of an original: its hashes, its size, and how far two perceptual hashes are apart."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from .arrow import udf
+from .decoding import MAX_PIXELS, Decoded, Undecodable, decode, media_type
+from .pdq import pdq, pdq_dihedral
+from .phash import phash, phash_hex
+
+__all__ = [
+    "Fingerprint",
+    "fingerprint",
+    "pdq",
+    "pdq_dihedral",
+    "pdq_distance",
+    "phash",
+    "phash_distance",
+    "phash_hex",
+]
+
+_PDQ_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The original bytes of a picture, in numbers. What cannot be known of bytes that cannot be decoded is None.
+
+    Attributes:
+        sha256, md5: of the bytes, hex.
+        size_bytes: of the file.
+        mime: media type by the bytes; None if they are no image.
+        width_px, height_px: as shown, that is upright.
+        phash: signed 64-bit integer with the bits of ``imagehash.phash``.
+        pdq: 32 bytes whose ``hex()`` is what ThreatExchange prints.
+        pdq_quality: 0 to 100.
+        pdq_dihedral: PDQ of all eight orientations, if asked for.
+        error: one of ``decoding.REASONS``; None where the bytes were decoded.
+        error_detail: what was found, for people.
+        decoded: the pixels, so that the rendition needs no second decoding.
+    """
+
+    sha256: str
+    md5: str
+    size_bytes: int
+    mime: str | None
+    width_px: int | None = None
+    height_px: int | None = None
+    phash: int | None = None
+    pdq: bytes | None = None
+    pdq_quality: int | None = None
+    pdq_dihedral: tuple[bytes, ...] | None = None
+    error: str | None = None
+    error_detail: str | None = None
+    decoded: Decoded | None = field(default=None, repr=False, compare=False)
+
+
+def fingerprint(data: bytes, *, max_pixels: int = MAX_PIXELS, dihedral: bool = False) -> Fingerprint:
+    """All hashes of an original, from one decoding.
+
+    Args: data: the whole file. max_pixels: see ``decode``. dihedral: also PDQ of the other seven orientations.
+    Returns: a row with ``error`` set where the bytes cannot be decoded. Raises nothing.
+    """
+    sha256, md5 = hashlib.sha256(data).hexdigest(), hashlib.md5(data, usedforsecurity=False).hexdigest()
+    mime = media_type(data)
+    try:
+        picture = decode(data, max_pixels=max_pixels)
+    except Undecodable as error:
+        return Fingerprint(sha256, md5, len(data), mime, error=error.reason, error_detail=error.detail)
+    code, quality = pdq(picture.rgb)
+    return Fingerprint(
+        sha256=sha256,
+        md5=md5,
+        size_bytes=len(data),
+        mime=mime,
+        width_px=picture.width_px,
+        height_px=picture.height_px,
+        phash=phash(picture.luma),
+        pdq=code,
+        pdq_quality=quality,
+        pdq_dihedral=tuple(pdq_dihedral(picture.rgb)) if dihedral else None,
+        decoded=picture,
+    )
+
+
+@udf(pa.int64(), pa.int64(), returns=pa.int32())
+def phash_distance(a: pa.Array, b: pa.Array) -> pa.Array:
+    """Bits in which two pHashes differ, 0 to 64.
+
+    Args: a, b: int64[n].
+    Returns: int32[n]; null where either is null.
+    """
+    known = pc.and_(pc.is_valid(a), pc.is_valid(b))
+    return _differing_bits(_phash_words(a), _phash_words(b), known)
+
+
+@udf(pa.binary(), pa.binary(), returns=pa.int32())
+def pdq_distance(a: pa.Array, b: pa.Array) -> pa.Array:
+    """Bits in which two PDQ hashes differ, 0 to 256.
+
+    Args: a, b: binary[n], 32 bytes each.
+    Returns: int32[n]; null where either is null or has another length.
+    """
+    known = pc.and_(_is_pdq(a), _is_pdq(b))
+    return _differing_bits(_pdq_words(a), _pdq_words(b), known)
+
+
+def _phash_words(hashes: pa.Array) -> NDArray[np.uint64]:
+    return hashes.fill_null(0).to_numpy(zero_copy_only=False).view(np.uint64)[:, None]
+
+
+def _is_pdq(hashes: pa.Array) -> pa.Array:
+    return pc.fill_null(pc.equal(pc.binary_length(hashes), _PDQ_BYTES), False)
+
+
+def _pdq_words(hashes: pa.Array) -> NDArray[np.uint64]:
+    zeros = pa.scalar(bytes(_PDQ_BYTES), hashes.type)
+    fixed = pc.if_else(_is_pdq(hashes), hashes, zeros).cast(pa.binary(_PDQ_BYTES))
+    return np.frombuffer(fixed.buffers()[1], np.uint64)[fixed.offset * 4 :][: len(fixed) * 4].reshape(-1, 4)
+
+
+def _differing_bits(a: NDArray[np.uint64], b: NDArray[np.uint64], known: pa.Array) -> pa.Array:
+    bits = np.bitwise_count(a ^ b).sum(axis=1, dtype=np.int32)
+    return pa.array(bits, pa.int32(), mask=~known.to_numpy(zero_copy_only=False))

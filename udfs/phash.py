@@ -1,0 +1,137 @@
+"""pHash, the 64-bit perceptual hash: the very bits of ``imagehash.phash``, in less time.
+
+imagehash lets Pillow shrink luma to 32 x 32 by Lanczos filters and sets a bit for each of the 8 x 8 lowest DCT
+coefficients above their median. Pillow filters 8-bit pictures in whole numbers, so the same sums as matrix
+products in float64 are exact, whatever the order of their terms. scipy's DCT runs on the FFT that numpy
+has too; with scipy's own factors around it, it gives the same float64 numbers, so that even bits whose
+coefficient lies on the median (flat and symmetric pictures) come out alike.
+
+Source: imagehash 4.3, Pillow's src/libImaging/Resample.c, and pocketfft (``T_dcst23``), which numpy 2 and scipy share.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+
+_SIDE = 32
+_CODE = 8
+_LANCZOS_REACH = 3.0
+_FRACTION = 1 << 22  # Resample.c, PRECISION_BITS
+_GROUP = 8  # outputs for each product: bands overlap, so few outputs waste the least, and BLAS likes many
+_LONGEST_SIDE_PX = 8192  # whose weights are worth keeping
+
+# Stays in cache, and each product of a tile (13/32 of its width, times 8) below the size at which OpenBLAS starts
+# threads: see `pdq`.
+_TILE = 65_536
+
+
+def phash(luma: Pixels) -> int:
+    """pHash of a picture.
+
+    Args: luma: uint8[h, w], as Pillow's ``convert("L")`` gives it.
+    Returns: a signed 64-bit integer with the bits of ``imagehash.phash``, so that a column of it fits every engine.
+    """
+    spectrum = _dct(_dct(_shrunk(luma).astype(np.float64))[:_CODE].T)[:_CODE].T
+    bits = spectrum > np.median(spectrum)
+    return int.from_bytes(np.packbits(bits).tobytes(), "big", signed=True)
+
+
+def phash_hex(value: int) -> str:
+    """The 16 hex digits that imagehash prints for a hash."""
+    return f"{value & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+
+
+def _shrunk(luma: Pixels) -> Pixels:
+    """Pillow's ``resize((32, 32), LANCZOS)``."""
+    height, width = luma.shape
+    # Pillow 13 filters tall pictures vertically first, Pillow 12 only very tall ones: so ask the one installed.
+    tall = height - _SIDE > 2 * (width - _SIDE)
+    if tall or min(height, width) <= _SIDE or max(height, width) > _LONGEST_SIDE_PX:
+        picture = Image.fromarray(luma)
+        return np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS))
+    return _squeezed(np.ascontiguousarray(_squeezed(luma).T)).T
+
+
+def _squeezed(lines: Pixels) -> Pixels:
+    """Each line filtered to 32 values, rounded to whole levels as Pillow does: [m, n] to [m, 32]."""
+    count, length = lines.shape
+    sums = np.empty((count, _SIDE))
+    tile = np.empty((min(count, max(1, _TILE // length)), length))
+    for line in range(0, count, len(tile)):
+        part = tile[: count - line]
+        part[:] = lines[line : line + len(tile)]
+        for group, (start, weights) in enumerate(_weights(length)):
+            band = part[:, start : start + len(weights)]
+            sums[line : line + len(tile), group * _GROUP : (group + 1) * _GROUP] = band @ weights
+    levels = np.floor(sums * (1.0 / _FRACTION) + 0.5)
+    return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=128)
+def _weights(length: int) -> tuple[tuple[int, NDArray[np.float64]], ...]:
+    """Pillow's fixed-point Lanczos weights from ``length`` > 32 values to 32, in groups of outputs.
+
+    Returns: for each group its first input and float64[inputs, outputs], whole numbers.
+    """
+    scale = length / _SIDE
+    reach = _LANCZOS_REACH * scale
+    centre = (np.arange(_SIDE) + 0.5) * scale
+    start = np.maximum((centre - reach + 0.5).astype(np.int64), 0)
+    stop = np.minimum((centre + reach + 0.5).astype(np.int64), length)
+    inputs = start[:, None] + np.arange((stop - start).max())
+    offset = (inputs - centre[:, None] + 0.5) * (1.0 / scale)
+    inside = (inputs < stop[:, None]) & (offset >= -_LANCZOS_REACH) & (offset < _LANCZOS_REACH)
+    exact = np.where(inside, np.sinc(offset) * np.sinc(offset / _LANCZOS_REACH), 0.0)
+    exact *= _FRACTION / exact.sum(axis=1, keepdims=True)
+    whole = np.trunc(exact + np.copysign(0.5, exact))
+    return tuple(_grouped(whole, start, stop, first) for first in range(0, _SIDE, _GROUP))
+
+
+def _grouped(
+    whole: NDArray[np.float64], start: NDArray[np.int64], stop: NDArray[np.int64], first: int
+) -> tuple[int, NDArray[np.float64]]:
+    origin = int(start[first])
+    part = np.zeros((int(stop[first + _GROUP - 1]) - origin, _GROUP))
+    for output in range(first, first + _GROUP):
+        size = stop[output] - start[output]
+        part[start[output] - origin : stop[output] - origin, output - first] = whole[output, :size]
+    return origin, part
+
+
+def _dct(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``scipy.fftpack.dct(columns, axis=0)`` of float64[32, m], to the last bit."""
+    half = _SIDE // 2
+    spectrum = np.zeros((half + 1, columns.shape[1]), np.complex128)
+    spectrum.real[0], spectrum.real[half] = columns[0] * 2, columns[-1] * 2
+    spectrum.real[1:half] = columns[2::2] + columns[1:-1:2]
+    spectrum.imag[1:half] = columns[2::2] - columns[1:-1:2]
+    mixed = np.fft.irfft(spectrum, _SIDE, axis=0, norm="forward")
+    low, high = mixed[1:half], mixed[:half:-1]
+    towards = _TURN[: half - 1, None], _TURN[_SIDE - 2 : half - 1 : -1, None]
+    plus = towards[0] * high + towards[1] * low
+    minus = towards[0] * low - towards[1] * high
+    result = np.empty_like(mixed)
+    result[0], result[half] = mixed[0], mixed[half] * _TURN[half - 1]
+    result[1:half], result[:half:-1] = 0.5 * (plus + minus), 0.5 * (plus - minus)
+    return result
+
+
+def _turns() -> NDArray[np.float64]:
+    """cos(pi k / 64) for k = 1 to 32, each from a coarse and a fine angle, with pocketfft's roundings.
+
+    numpy's cosine may differ in the last bit between processors, and so may the cosine and sine of an eighth turn.
+    """
+    coarse = ((1.0, 0.0), (math.sin(math.pi / 4), math.cos(math.pi / 4)), (0.0, 1.0))
+    fine = [(math.cos(step * math.pi / 64), math.sin(step * math.pi / 64)) for step in range(16)]
+    turns = [(*coarse[step // 16], *fine[step % 16]) for step in range(1, _SIDE + 1)]
+    return np.array([cosine * x - sine * y for cosine, sine, x, y in turns])
+
+
+_TURN = _turns()

@@ -1,0 +1,148 @@
+"""robots.txt: whether a URL is closed to us (RFC 9309).
+
+``urllib.robotparser`` and Protego, the usual parsers, are not used. The standard library takes the first match
+instead of the longest, matches parts of tokens and knows no wildcards; Protego merges the groups of different
+agents by prefix, and neither can tell "allowed by a rule" from "no rule", which are two verdicts here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...schemas.verdicts import ALLOW, DENY, HOLD, NONE
+from . import Evidence
+from .ai_agents import TRAINING_AGENTS
+from .path_pattern import Pattern, Target, compiled, target_of
+from .robots_lines import EXTENDED_RULES, RULES, Choice, Line, choose, groups_of, read_lines
+
+KIND = "robots_txt"
+SOURCE = "/robots.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One Allow or Disallow line that can match something."""
+
+    allow: bool
+    pattern: Pattern
+    line: Line
+
+
+@dataclass(frozen=True, slots=True)
+class _RuleSet:
+    """The rules that bind one agent, longest first and Allow first among equals: the first match wins."""
+
+    named: bool
+    rules: tuple[Rule, ...]
+
+    def winner(self, target: Target) -> Rule | None:
+        return next((rule for rule in self.rules if rule.pattern.matches(target)), None)
+
+
+class Robots:
+    """A robots.txt, or what stands for one that could not be had.
+
+    Attributes:
+        lines: all lines in file order, for the protocols that live in the same file.
+        hold: why the file could not be determined; empty if it could.
+    """
+
+    def __init__(self, lines: Sequence[Line] = (), hold: str = ""):
+        self.lines = tuple(lines)
+        self.hold = hold
+        self._groups = groups_of(self.lines, RULES)[1]
+        self._rule_sets: dict[str, _RuleSet] = {}
+        self._proxies: dict[str, _RuleSet] | None = None
+        self._choices: dict[str, Choice] = {}
+        self._preamble: tuple[Line, ...] = ()
+
+    def verdict(self, url: str | Target, agent: str, ai_agent_proxy: str = "off") -> Evidence:
+        """What the file says about one URL.
+
+        Args:
+            url: an absolute URL, or its path and query; or the ready target, if several files are asked.
+            agent: our product token.
+            ai_agent_proxy: ``any``: unless a group names us, a URL that is closed to the own group of a
+                crawler for training is closed to us.
+
+        Returns:
+            Evidence: ``allow`` or ``deny`` by the winning rule, ``none`` if no rule matches, ``hold`` if
+            there is no answer yet.
+        """
+        if self.hold:
+            return Evidence(KIND, HOLD, source=SOURCE, detail=self.hold)
+        target = target_of(url) if isinstance(url, str) else url
+        rules = self._rules_for(agent)
+        found = _evidence(rules.winner(target), agent if rules.named else "*")
+        if found.verdict == DENY or rules.named or ai_agent_proxy != "any":
+            return found
+        return self._by_proxy(target) or found
+
+    def closes(self, url: str | Target, agent: str) -> bool:
+        """Whether the winning rule for an agent is a Disallow."""
+        return self.verdict(url, agent).verdict == DENY
+
+    def lines_for(self, agent: str, name: str) -> tuple[list[Line], list[Line]]:
+        """The lines of one name in the groups that bind an agent, and those before any group.
+
+        For protocols whose own lines are rules: here a user-agent line after one begins a new group.
+        """
+        if agent not in self._choices:
+            self._preamble, groups = groups_of(self.lines, EXTENDED_RULES)
+            self._choices[agent] = choose(groups, agent)
+        own = [line for line in self._choices[agent].lines if line.name == name]
+        return own, [line for line in self._preamble if line.name == name]
+
+    def _by_proxy(self, target: Target) -> Evidence | None:
+        if self._proxies is None:
+            of_agent = {other: self._rules_for(other) for other in TRAINING_AGENTS}
+            self._proxies = {other: rules for other, rules in of_agent.items() if rules.named}
+        for other, rules in self._proxies.items():
+            if (rule := rules.winner(target)) and not rule.allow:
+                return _evidence(rule, other, detail=f"closed to {other}, an agent that collects training data")
+        return None
+
+    def _rules_for(self, agent: str) -> _RuleSet:
+        if agent not in self._rule_sets:
+            self._rule_sets[agent] = _rule_set(choose(self._groups, agent))
+        return self._rule_sets[agent]
+
+
+def parse(body: bytes) -> Robots:
+    """Reads a robots.txt once per host. No body raises; an HTML page states nothing."""
+    return Robots(read_lines(body))
+
+
+def from_response(status: int, body: bytes = b"") -> Robots:
+    """The robots.txt that an answer stands for.
+
+    Args:
+        status: of the last response after all redirects; 0 is no answer.
+        body: of the last response.
+
+    Source: RFC 9309, section 2.3.1: 4xx is "no rules", 5xx is "complete disallow", read here as ``hold``,
+        since it is to be asked again. 429 says "later", not "no rules". A redirect that leads nowhere is
+        undetermined as well: the RFC would let us go on, failing closed does not.
+    """
+    if 200 <= status < 300:
+        return parse(body)
+    if 400 <= status < 500 and status != 429:
+        return Robots()
+    return Robots(hold=f"robots.txt: status {status}" if status else "robots.txt: no answer")
+
+
+def _rule_set(choice: Choice) -> _RuleSet:
+    rules = []
+    for line in choice.lines:
+        if line.name in RULES and (pattern := compiled(line.value)):
+            rules.append(Rule(line.name == "allow", pattern, line))
+    rules.sort(key=lambda rule: (-rule.pattern.length, not rule.allow))
+    return _RuleSet(choice.named, tuple(rules))
+
+
+def _evidence(rule: Rule | None, group: str, detail: str = "") -> Evidence:
+    if rule is None:
+        return Evidence(KIND, NONE, source=SOURCE)
+    verdict = ALLOW if rule.allow else DENY
+    return Evidence(KIND, verdict, f"user-agent: {group}", rule.line.raw, SOURCE, detail=detail)

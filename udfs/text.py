@@ -1,0 +1,87 @@
+"""Captions, names and ids: text in, text or numbers out, the same on every engine."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from .arrow import udf
+
+# Control and format characters that carry no text: C0, DEL, C1, byte order marks, bidirectional overrides.
+# Joiners (U+200C, U+200D) stay: Persian, Hindi and emoji need them.
+_CONTROL = "[\\x00-\\x1f\\x7f-\\x{9f}\\x{feff}\\x{202a}-\\x{202e}\\x{2066}-\\x{2069}\\x{2028}\\x{2029}]+"
+
+
+@udf(pa.string(), pa.int32(), returns=pa.string())
+def caption_clean(caption: pa.Array, max_chars: pa.Array) -> pa.Array:
+    """Caption without control characters, white space collapsed, in NFC, cut at ``max_chars``.
+
+    Args: caption: string[n]; null stays null. max_chars: int32[n], one value for the whole column.
+    Returns: string[n]; null where nothing is left.
+    """
+    if not len(caption):
+        return caption
+    text = pc.replace_substring_regex(caption, _CONTROL, " ")
+    text = pc.utf8_normalize(text, "NFC")
+    text = pc.utf8_trim_whitespace(pc.replace_substring_regex(text, r"\s+", " "))
+    text = pc.utf8_trim_whitespace(pc.utf8_slice_codeunits(text, 0, max_chars[0].as_py()))
+    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+
+
+@udf(pa.string(), returns=pa.string())
+def caption_key(caption: pa.Array) -> pa.Array:
+    """What two captions have in common if they differ in case, punctuation and spacing alone.
+
+    Args: caption: string[n]; null stays null.
+    Returns: string[n]; the caption itself, folded, where it has no letter or digit.
+    """
+    folded = pc.utf8_lower(pc.utf8_normalize(caption, "NFKC"))
+    words = pc.utf8_trim_whitespace(pc.replace_substring_regex(folded, r"[^\p{L}\p{N}\p{M}]+", " "))
+    return pc.if_else(pc.equal(words, ""), folded, words)
+
+
+@udf(pa.string(), returns=pa.string())
+def name_key(name: pa.Array) -> pa.Array:
+    """A creator's name or a licence for comparison: NFKC, case folded, white space collapsed.
+
+    Args: name: string[n]; null stays null.
+    Returns: string[n]; null where nothing is left.
+    """
+    return pa.array([None if text is None else fold_name(text) for text in name.to_pylist()], pa.string())
+
+
+@udf(pa.string(), returns=pa.int32())
+def word_count(text: pa.Array) -> pa.Array:
+    """Words between white space.
+
+    Args: text: string[n]; null stays null.
+    Returns: int32[n].
+    """
+    return pc.cast(pc.count_substring_regex(text, r"\S+"), pa.int32())
+
+
+@udf(pa.string(), returns=pa.int32())
+def char_count(text: pa.Array) -> pa.Array:
+    """Unicode code points of each text; null stays null. Returns: int32[n]."""
+    return pc.cast(pc.utf8_length(text), pa.int32())
+
+
+@udf(pa.string(), returns=pa.int64())
+def stable_hash(text: pa.Array) -> pa.Array:
+    """64-bit hash that is the same on every engine, machine and version: XXH3, seed 0, as a signed integer.
+
+    Args: text: string[n]; null stays null.
+    Returns: int64[n].
+    Source: https://github.com/Cyan4973/xxHash (XXH3_64bits of the UTF-8 bytes).
+    """
+    digest = xxhash.xxh3_64_intdigest
+    values = [None if value is None else digest(value) for value in text.cast(pa.binary()).to_pylist()]
+    return pc.cast(pa.array(values, pa.uint64()), pa.int64(), safe=False)
+
+
+def fold_name(text: str) -> str | None:
+    """``name_key`` of one name."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()) or None
