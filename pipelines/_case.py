@@ -176,8 +176,8 @@ class _Reader:
 
     def _hop(self, value: object) -> Response:
         match value:
-            case {"url": str(url), "status": int(status)}:
-                return Response(url, status, self._headers(value))
+            case {"url": str(url), "status": int(status), **rest}:
+                return Response(url, status, self._headers(rest))
         raise self._wrong("hops", "responses with url, status and headers")
 
     def _headers(self, owner: Mapping) -> tuple[tuple[str, str], ...]:

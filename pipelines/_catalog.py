@@ -151,20 +151,19 @@ def sql(folder: str, query: str) -> pa.Table:
     return open_catalog(folder).rows(query)
 
 
-def write_catalog(folder: str) -> None:
+def write_catalog(directory: Store | Release) -> None:
     """Write ``catalog.duckdb`` into a work directory or a release (which need not have its manifest yet)."""
-    release = Release(folder)
-    is_work = Store(folder).marks()
-    prefix = _prefix(folder) if "://" in folder else ""
-    views = work_views(Store(folder), prefix) if is_work else release_views(prefix)
+    release = Release(directory.root)
+    prefix = _prefix(release.root) if "://" in release.root else ""
+    views = work_views(directory, prefix) if isinstance(directory, Store) else release_views(prefix)
     with tempfile.TemporaryDirectory() as scratch:
         # DuckDB wants to see the files when a view is made. Its search path is a list with commas, which the
         # folder's own name may hold, hence the link.
         here, file = os.path.join(scratch, "here"), os.path.join(scratch, CATALOG)
         if not prefix:
-            os.symlink(os.path.abspath(folder), here)
+            os.symlink(os.path.abspath(release.root), here)
         connection = duckdb.connect(file, config={"file_search_path": here})
-        _create(connection, folder, views)
+        _create(connection, release, views)
         connection.close()
         release.put(CATALOG, Path(file).read_bytes())
 
@@ -200,14 +199,14 @@ def _opened(folder: str, is_release: bool, views: list[View]) -> Catalog:
     connection = duckdb.connect()
     connection.execute("SET enable_progress_bar = false")
     connection.execute("SET TimeZone = 'UTC'")
-    if "://" in folder:
-        connection.register_filesystem(Release(folder).fs)
     register_udfs(connection)
-    _create(connection, folder, views)
+    _create(connection, Release(folder), views)
     return Catalog(folder, is_release, connection)
 
 
-def _create(connection: duckdb.DuckDBPyConnection, folder: str, views: list[View]) -> None:
+def _create(connection: duckdb.DuckDBPyConnection, directory: Release, views: list[View]) -> None:
+    if "://" in directory.root:
+        connection.register_filesystem(directory.fs)
     try:
         for view in views:
             connection.execute(f"CREATE VIEW {view.name} AS {view.sql}")
@@ -216,7 +215,7 @@ def _create(connection: duckdb.DuckDBPyConnection, folder: str, views: list[View
                 doc = (column.metadata or {}).get(b"doc", b"").decode()
                 connection.execute(f"COMMENT ON COLUMN {view.name}.{column.name} IS {_literal(doc)}")
     except duckdb.Error as error:
-        raise ReleaseError(folder, f"its files cannot be read ({error})", "the tables of fairshard") from error
+        raise ReleaseError(directory.root, f"its files cannot be read ({error})", "the tables of fairshard") from error
 
 
 def _nothing(schema: pa.Schema) -> str:

@@ -2,8 +2,8 @@
 
 Run as ``python -m fairshard.pipelines._clip_trainer JOB.json`` by ``train``; a process of its own because
 `open_clip_train` takes over the root logger and torch's global state, and so that nothing of torch is loaded
-where it is not needed. It says ``{"epoch": ...}`` on stdout after each epoch, logs to stderr, and ends when
-its stdin does, so that a killed parent leaves no trainer behind that writes into the same folder.
+where it is not needed. It says ``{"epoch": ...}`` on stdout after each epoch and ``{"error": ...}`` of what
+ended it, logs to stderr, and ends when its stdin does, so that a killed parent leaves no trainer behind that writes into the same folder.
 
 The loop, the loader, the loss, the schedule and the checkpoints are open_clip's. These globals of its modules
 are replaced, and nothing else:
@@ -216,6 +216,11 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def _say_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    _say(error=f"{kind.__name__}: {error}")
+    sys.__excepthook__(kind, error, trace)
+
+
 def _say(**facts: Any) -> None:
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
@@ -235,5 +240,6 @@ def run_job(path: str) -> None:
 
 
 if __name__ == "__main__":
+    sys.excepthook = _say_error
     _end_with_parent()
     run_job(sys.argv[1])

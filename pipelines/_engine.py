@@ -69,6 +69,10 @@ class Engine(Protocol):
         """
         ...
 
+    def clear(self) -> None:
+        """Forget all relations and steps, and free what was kept."""
+        ...
+
     def close(self) -> None:
         """Give everything back."""
         ...
@@ -155,7 +159,8 @@ class DuckDBEngine:
             self._steps.add(name, sql, params)
             return
         query, bound = self._steps.compile(sql, params)
-        self._run(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}", bound)
+        self._drop(name)
+        self._run(f"CREATE TEMP TABLE {name} AS {query}", bound)
         self._steps.forget(name)
 
     def rows(self, sql: str, **params: Any) -> pa.Table:
@@ -180,6 +185,12 @@ class DuckDBEngine:
         else:
             target = f"{folder}/part-0.parquet"
         self._run(f"COPY ({query}) TO {_literal(target)} ({options})", bound)
+
+    def clear(self) -> None:
+        self._steps = Steps()
+        listed = "SELECT table_name FROM information_schema.tables WHERE table_catalog = 'temp'"
+        for (name,) in self._connection.execute(listed).fetchall():
+            self._drop(name)
 
     def close(self) -> None:
         self._connection.close()

@@ -46,9 +46,6 @@ def build(catalog: Catalog, job: Job, hashes: Mapping[str, str], rules: Mapping[
         hashes: SHA-256 of each registry's file, by name, where known.
         rules: number of rules by registry.
     """
-    sources = [
-        {"name": row.pop("source"), "rows": sum(row.values()), **row} for row in catalog.dicts(_PER_SOURCE)
-    ]  # fmt: skip
     settings = _settings(job)
     return {
         "format": FORMAT,
@@ -58,7 +55,7 @@ def build(catalog: Catalog, job: Job, hashes: Mapping[str, str], rules: Mapping[
         "policy_fingerprint": fingerprint(job.policy),
         "settings": settings,
         "settings_fingerprint": fingerprint(settings),
-        "sources": sources,
+        "sources": sources(catalog),
         "registries": _registries(job, hashes, rules),
         "counts": counts(catalog),
     }
@@ -80,6 +77,13 @@ def counts(catalog: Catalog) -> dict[str, Any]:
         "funnel": catalog.dicts("SELECT stage, removed, rows_left FROM funnel ORDER BY position"),
         "shards": catalog.dicts("SELECT count(*) AS n FROM shard")[0]["n"],
     }
+
+
+def sources(catalog: Catalog) -> list[dict[str, Any]]:
+    """Rows of each source, and where they ended."""
+    return [
+        {"name": row.pop("source"), "rows": sum(row.values()), **row} for row in catalog.dicts(_PER_SOURCE)
+    ]  # fmt: skip
 
 
 def dump(manifest: Mapping[str, Any], files: Mapping[str, FileFact]) -> bytes:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from ..schemas.verdicts import ALLOW, COND, DENY, NONE, strictest
+from ..schemas.verdicts import ALLOW, COND, DENY, HOLD, NONE, strictest
+from ..udfs.hashing import fingerprint
 from ..udfs.signals import (
     Evidence,
     ai_txt,
     aipref,
+    c2pa_manifest,
     content_signal,
     hash_list,
     html_meta,
     html_page,
+    image_blocks,
+    licence,
     robots_txt,
     rsl,
     tdmrep,
     url_registry,
     x_robots_tag,
+    xmp,
 )
-from ..udfs.hashing import fingerprint
 from ..udfs.urls import canonical_key
 from ._case import Case
 
@@ -89,8 +93,34 @@ def _rsl_file(case: Case, answer: tuple[int, bytes], source: str) -> Evidence:
 
 
 def _html_meta(case: Case) -> Evidence:
-    image = case.page_url is not None
-    return html_meta.verdict(_page(case).metas, case.agent, image=image, respect_noindex=case.flags.respect_noindex)
+    image, noindex = case.page_url is not None, case.flags.respect_noindex
+    found = html_meta.verdict(_page(case).metas, case.agent, image=image, respect_noindex=noindex)
+    if case.kind == html_meta.KIND and found.verdict == NONE and _is_undetermined(case.status):
+        return Evidence(html_meta.KIND, HOLD, detail=f"the page: status {case.status}")
+    return found
+
+
+def _is_undetermined(status: int) -> bool:
+    """Whether a status says "later" rather than "nothing here"."""
+    return not 200 <= status < 500 or status == 429
+
+
+def _licence(case: Case) -> Evidence:
+    asset = None if case.page_url is None else case.url
+    found = licence.of_page(_page(case), case.page_url or case.url, asset)
+    found += licence.of_headers(case.hops, case.url)
+    if case.picture is not None:
+        found += licence.of_file(image_blocks.read(case.data))
+    return licence.verdict(found, case.flags.accept_licences)
+
+
+def _xmp(case: Case) -> Evidence:
+    return xmp.verdict(image_blocks.read(case.data), case.purpose)
+
+
+def _c2pa(case: Case) -> Evidence:
+    reading = c2pa_manifest.Reading(case.flags.remote_manifest)
+    return c2pa_manifest.verdict(case.data, image_blocks.read(case.data), case.purpose, reading)
 
 
 def _page(case: Case) -> html_page.Page:
@@ -121,11 +151,58 @@ READERS: dict[str, Callable[[Case], Evidence]] = {
     ai_txt.KIND: _ai_txt,
     html_meta.KIND: _html_meta,
     rsl.KIND: _rsl,
+    licence.KIND: _licence,
+    xmp.KIND: _xmp,
+    c2pa_manifest.KIND: _c2pa,
     url_registry.KIND: _url_registry,
     hash_list.KIND: _hash_list,
 }
 
 
 def combined(case: Case) -> tuple[str, list[Evidence]]:
-    """The verdict across all protocols, and what each of them found."""
-    raise NotImplementedError
+    """The verdict across all protocols, and what each of them found.
+
+    The strictest wins; a recorded licence for the URL turns ``deny`` and ``cond`` into ``allow``, unless a hash
+    list has the picture; if nobody says anything, the default decides.
+    """
+    pieces = list(_pieces(case))
+    verdict = strictest(NONE if _only_opens(piece) else piece.verdict for piece in pieces)
+    listed = any(piece.kind == hash_list.KIND and piece.verdict == DENY for piece in pieces)
+    if verdict in (DENY, COND) and not listed and _has_licence(case):
+        pieces.append(Evidence("recorded_licence", ALLOW, "asset", case.url, "policy"))
+        verdict = ALLOW
+    return (case.flags.default if verdict == NONE else verdict), pieces
+
+
+def _pieces(case: Case) -> Iterator[Evidence]:
+    for kind, read in READERS.items():
+        if kind in _OF_FILE and case.picture is None:
+            continue
+        if kind in _OF_REGISTRY:
+            continue
+        yield read(case)
+    if case.hops[-1].status == 402:
+        yield Evidence("http_status", COND, "asset", "402", case.hops[-1].url, detail="payment is asked for")
+    if case.asks_registry:
+        yield from _registries(case)
+
+
+def _registries(case: Case) -> Iterator[Evidence]:
+    """A registry may hold entries for URLs and for hashes; without a picture only the former can be judged."""
+    yield _url_registry(case)
+    if case.picture is not None and case.registry is not None:
+        yield _hash_list(case)
+
+
+def _only_opens(piece: Evidence) -> bool:
+    """Whether a piece of evidence permits to fetch, which is not to permit training."""
+    return piece.kind == robots_txt.KIND and piece.verdict == ALLOW
+
+
+def _has_licence(case: Case) -> bool:
+    key = canonical_key(case.url)
+    return key is not None and any(canonical_key(url) == key for url in case.flags.recorded_licences)
+
+
+_OF_FILE = frozenset({xmp.KIND, c2pa_manifest.KIND})
+_OF_REGISTRY = frozenset({url_registry.KIND, hash_list.KIND})

@@ -124,12 +124,10 @@ class Release:
         Raises:
             ContractError: a column is missing, of another type, or null where it may not be.
         """
-        with self.create(name) as sink:
-            with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-                for batch in batches:
-                    writer.write_batch(checked(batch, schema, name), row_group_size=max(batch.num_rows, 1))
-            fact = sink.fact()
-        return fact
+        with self.create(name) as sink, pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+            for batch in batches:
+                writer.write_batch(checked(batch, schema, name), row_group_size=max(batch.num_rows, 1))
+        return sink.fact()
 
     def remove(self, name: str) -> None:
         """Remove a file if it is there."""

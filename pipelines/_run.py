@@ -81,6 +81,7 @@ def run(job: Job, chosen: Sequence[str]) -> dict[str, Any]:
         for stage in chosen:
             before = time.monotonic()
             RUN[stage](work)
+            work.clear()
             log.info("%s: done in %.1f s", stage, time.monotonic() - before)
     finally:
         work.close()

@@ -115,10 +115,18 @@ class SparkEngine:
         except Exception as error:
             raise SqlError("spark", f"{error}\nin the query\n{sql}") from error
 
-    def close(self) -> None:
+    def clear(self) -> None:
+        self._steps = Steps()
+        for table in self._spark.catalog.listTables():
+            if table.isTemporary:
+                self._spark.catalog.dropTempView(table.name)
         for frame in self._kept:
             frame.unpersist()
         self._kept.clear()
+
+    def close(self) -> None:
+        """The session belongs to whoever started it."""
+        self.clear()
 
     def _query(self, sql: str, params: dict[str, Any]) -> DataFrame:
         translated = sqlglot.transpile(sql, read="duckdb", write="spark")[0]

@@ -62,7 +62,7 @@ def run_trainer(release: Release, out: Path, job: dict[str, Any]) -> dict[str, A
         said = _follow(process.stdout or (), progress)
         code = process.wait()
     if code:
-        raise StageError("train", f"the trainer ended with {code}: {_last_line(out / 'trainer.log')}",
+        raise StageError("train", f"the trainer ended with {code}: {said.get('error', 'it did not say why')}",
                          hint=f"See {out / 'trainer.log'}; running again goes on from the last epoch")  # fmt: skip
     return said
 
@@ -107,8 +107,3 @@ def _facts(line: str) -> dict[str, Any]:
     if not line.startswith("{"):
         return {}
     return json.loads(line)
-
-
-def _last_line(path: Path) -> str:
-    lines = path.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"

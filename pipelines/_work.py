@@ -63,6 +63,11 @@ class Work:
     def compute(self) -> Compute:
         return open_compute(self.job.config.compute, self.workers)
 
+    def clear(self) -> None:
+        """Free what a stage kept on the engine."""
+        if "engine" in self.__dict__:
+            self.engine.clear()
+
     def close(self) -> None:
         """Stop what was started, and remove what was only needed on the way."""
         for folder in self._scratch:

@@ -12,20 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import chain
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..schemas.config import fingerprint
 from ..schemas.errors import StageError
-from ..schemas.release import OUTCOME, PUBLIC_TABLES, SIDECAR, public
+from ..schemas.release import SIDECAR
 from ..schemas.tables import IMAGE, PAIR, SAMPLE, SHARD, TABLES
 from . import _card, _manifest
 from ._catalog import open_release, write_catalog
+from ._public import ordered, write_tables
 from ._release import MANIFEST, FileFact, Release, rechunked
 from ._shards import finish, hex_bytes, hex_phash, read_ranges, sample_keys, shard_name, write_sample
-from ._store import Store, Task, arrow_filesystem, read_parquet
+from ._store import Store, Task, arrow_filesystem
 from ._work import Work
 
 READS = ("pair", "rejected", "rule", "signal", "image", "score", "dropped", "duplicate")
@@ -40,7 +40,6 @@ PLAN = pa.schema(
     ]
 )
 _PLAN_FILE = "shard_plan.parquet"
-_ROWS_A_FILE = 1_000_000
 _PICTURES_AT_ONCE = 64
 
 # Negative ids are the upper half of the unsigned range.
@@ -75,66 +74,6 @@ SELECT source, count(*) AS row_count, count(DISTINCT source_row) AS distinct_row
 FROM (SELECT source, source_row FROM rejected UNION ALL SELECT source, source_row FROM pair) AS source_rows
 GROUP BY source ORDER BY source
 """
-
-# A rule that cannot be found is taken for a sensitive one.
-SENSITIVE_SIGNAL = """
-SELECT signal.pair_id, signal.rule_id
-FROM signal LEFT JOIN rule ON signal.rule_id = rule.rule_id
-WHERE signal.rule_id IS NOT NULL AND coalesce(rule.sensitive, true)
-"""
-
-WITHHELD = """
-SELECT DISTINCT dropped.pair_id
-FROM dropped JOIN sensitive_signal ON dropped.pair_id = sensitive_signal.pair_id
-"""
-
-SHOWN = """
-SELECT pair.*, CASE WHEN sample.pair_id IS NULL THEN 'dropped' ELSE 'released' END AS outcome,
-       dropped.stage, dropped.reason, dropped.evidence,
-       sample.shard_id, sample.key, sample.bytes, sample.weight, false AS withheld
-FROM pair
-LEFT JOIN dropped ON pair.pair_id = dropped.pair_id
-LEFT JOIN sample ON pair.pair_id = sample.pair_id
-LEFT JOIN withheld ON pair.pair_id = withheld.pair_id
-WHERE withheld.pair_id IS NULL
-ORDER BY pair.pair_id
-"""
-
-# All that is said of pairs that a sensitive rule covers.
-COUNTED = """
-SELECT pair.source, 'dropped' AS outcome, dropped.stage, dropped.reason, true AS withheld
-FROM withheld
-JOIN pair ON withheld.pair_id = pair.pair_id
-JOIN dropped ON withheld.pair_id = dropped.pair_id
-ORDER BY source, stage, reason
-"""
-
-TABLE_ROWS = {
-    "rejected": "SELECT * FROM rejected ORDER BY source, source_row",
-    "rule": "SELECT * FROM rule WHERE NOT sensitive ORDER BY rule_id",
-    "signal": """
-SELECT signal.* FROM signal
-LEFT JOIN withheld ON signal.pair_id = withheld.pair_id
-LEFT JOIN (SELECT DISTINCT rule_id FROM sensitive_signal) AS hidden ON signal.rule_id = hidden.rule_id
-WHERE withheld.pair_id IS NULL AND hidden.rule_id IS NULL
-ORDER BY pair_id, kind, scope, source, rule_id NULLS FIRST, hop NULLS FIRST, verdict, value NULLS FIRST
-""",
-    "image": """
-SELECT image.* FROM image LEFT JOIN withheld ON image.pair_id = withheld.pair_id
-WHERE withheld.pair_id IS NULL ORDER BY pair_id
-""",
-    "score": """
-SELECT score.* FROM score LEFT JOIN withheld ON score.pair_id = withheld.pair_id
-WHERE withheld.pair_id IS NULL ORDER BY pair_id, kind
-""",
-    "duplicate": """
-SELECT duplicate.* FROM duplicate
-LEFT JOIN withheld ON duplicate.pair_id = withheld.pair_id OR duplicate.group_id = withheld.pair_id
-    OR duplicate.keeper_id = withheld.pair_id
-WHERE withheld.pair_id IS NULL ORDER BY pair_id
-""",
-    "shard": "SELECT * FROM shard ORDER BY shard_id",
-}
 
 
 @dataclass(frozen=True)
@@ -248,7 +187,7 @@ def _plan(work: Work) -> tuple[str, int]:
             work.alive("emit")
             work.scan("emit", "image")
             file = task.scratch(_PLAN_FILE)
-            groups = rechunked(_ordered(work, task, "planned", PLANNED, PLAN), per_shard)
+            groups = rechunked(ordered(work, "plan", PLANNED, PLAN), per_shard)
             task.extra["shards"] = 0
             task.write("sample", _assigned(task, groups, file, per_shard))
             task.keep(file, _PLAN_FILE)
@@ -277,7 +216,7 @@ def _read_plan(store: Store, shard_id: int) -> pa.RecordBatch:
 
 def _pictures(store: Store, plan: pa.RecordBatch) -> Iterator[bytes]:
     columns = [plan.column(name).to_pylist() for name in ("work_shard", "work_offset", "work_bytes")]
-    places = [(store.fs._strip_protocol(store.path(tar)), start, size) for tar, start, size in zip(*columns, strict=True)]
+    places = [(store.path(tar), start, size) for tar, start, size in zip(*columns, strict=True)]
     for first in range(0, len(places), _PICTURES_AT_ONCE):
         yield from read_ranges(store.fs, places[first : first + _PICTURES_AT_ONCE])
 
@@ -321,13 +260,13 @@ def _publish(work: Work, release: Release, print_of: str) -> None:
         _balance_books(work)
         facts = {name: FileFact(**fact) for mark in store.marks("emit") if mark.partition not in ("plan", "release")
                  for name, fact in mark.extra["released"].items()}  # fmt: skip
-        facts |= _write_tables(work, release, task)
+        facts |= write_tables(work, release)
         catalog = open_release(release.root)
         manifest = _manifest.build(catalog, work.job, _registry_hashes(store), _rule_counts(work))
         facts |= _card.write(release, catalog, manifest)
         catalog.connection.close()
         release.clear([*facts, MANIFEST], below=("shards/", "pairs/", "tables/"))
-        write_catalog(release.root)
+        write_catalog(release)
         facts[MANIFEST] = release.put(MANIFEST, _manifest.dump(manifest, facts))
         task.extra["released"] = {name: asdict(fact) for name, fact in facts.items()}
 
@@ -337,81 +276,27 @@ def _balance_books(work: Work) -> None:
     engine = work.engine
     engine.step("place", PLACE)
     for row in engine.rows(MISPLACED).to_pylist():
-        raise StageError(
-            "emit", f"pair {row['pair_id']} is {row['as_pair']} times in pair and {row['as_end']} times dropped or "
-            "released", "once in each", "Nothing was published. This is a bug: please report it",
-        )  # fmt: skip
-    rows = engine.rows(SOURCE_COUNT).to_pylist()
-    for row in rows:
+        found = f"pair {row['pair_id']} is {row['as_pair']} times in pair and {row['as_end']} times dropped or released"
+        raise _unbalanced(found, "once in each")
+    sources = engine.rows(SOURCE_COUNT).to_pylist()
+    for row in sources:
         if not row["row_count"] == row["distinct_rows"] == row["last_row"] + 1:
-            raise StageError(
-                "emit", f"source '{row['source']}' has {row['row_count']} rows accounted for, the last of them row "
-                f"{row['last_row']}", f"{row['last_row'] + 1}", "Nothing was published. This is a bug: please report it",
-            )  # fmt: skip
-    read = [mark.rows_in for mark in work.store.marks("ingest") if mark.rows_in is not None]
-    found = sum(row["row_count"] for row in rows)
-    if read and sum(read) != found:
-        raise StageError(
-            "emit", f"{found} rows are accounted for", f"the {sum(read)} that were read",
-            "Nothing was published. This is a bug: please report it",
-        )  # fmt: skip
+            found = f"{row['row_count']} rows of source '{row['source']}' are accounted for, {row['distinct_rows']} of "
+            raise _unbalanced(found + "them distinct", f"each of the {row['last_row'] + 1} once")
+    found = sum(row["row_count"] for row in sources)
+    read = sum(mark.rows_in or 0 for mark in work.store.marks("ingest"))
+    if read != found:
+        raise _unbalanced(f"{found} rows are accounted for", f"the {read} that were read")
 
 
-def _write_tables(work: Work, release: Release, task: Task) -> dict[str, FileFact]:
-    """``pairs/`` and ``tables/``."""
-    engine = work.engine
-    engine.step("sensitive_signal", SENSITIVE_SIGNAL, keep=True)
-    engine.step("withheld", WITHHELD, keep=True)
-    counted = (_padded(batch) for batch in engine.rows(COUNTED).to_batches())
-    rows = chain(_ordered(work, task, "shown", SHOWN, OUTCOME), counted)
-    facts = _write_parts(release, "pairs/", OUTCOME, rows)
-    for table in PUBLIC_TABLES:
-        schema = public(table)
-        facts |= _write_parts(release, f"tables/{table}-", schema, _ordered(work, task, table, TABLE_ROWS[table], schema))
-    return facts
-
-
-def _write_parts(
-    release: Release, prefix: str, schema: pa.Schema, rows: Iterator[pa.RecordBatch]
-) -> dict[str, FileFact]:
-    """Numbered Parquet files of bounded size; one of no rows if there are none, so that a glob finds it."""
-    facts = {}
-    for number, batch in enumerate(rechunked(rows, _ROWS_A_FILE)):
-        name = f"{prefix}{number:05d}.parquet"
-        facts[name] = release.write_parquet(name, schema, [batch])
-    if not facts:
-        name = f"{prefix}00000.parquet"
-        facts[name] = release.write_parquet(name, schema, [])
-    return facts
-
-
-def _ordered(work: Work, task: Task, name: str, sql: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The sorted result of a query, streamed through scratch: memory stays bounded, on Spark too."""
-    folder = task.scratch(f"{name}-ordered")
-    work.engine.write(sql, folder, schema)
-    scratch = Release(folder)
-    for file in scratch.files():
-        if file.endswith(".parquet"):
-            table = read_parquet(f"{folder}/{file}").select(schema.names)
-            yield from table.cast(schema).to_batches()
-
-
-def _padded(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Rows of ``COUNTED`` as ``OUTCOME``, null in every other column."""
-    names = batch.schema.names
-    columns = [
-        batch.column(field.name).cast(field.type) if field.name in names else pa.nulls(batch.num_rows, field.type)
-        for field in OUTCOME
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=OUTCOME)
+def _unbalanced(found: str, expected: str) -> StageError:
+    return StageError("emit", found, expected, "Nothing was published. This is a bug: please report it")
 
 
 def _registry_hashes(store: Store) -> dict[str, str]:
     """SHA-256 of each registry's file, as the stage that read it recorded."""
-    found: dict[str, str] = {}
-    for mark in store.marks():
-        found.update(mark.extra.get("registry_sha256", {}))
-    return found
+    read = [registry for mark in store.marks("consult") for registry in mark.extra.get("registries", [])]
+    return {registry["name"]: registry["sha256"] for registry in read}
 
 
 def _rule_counts(work: Work) -> dict[str, int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..schemas.errors import InputError
 from ..schemas.verdicts import VERDICTS
-from ._case import Case, read_case
+from ._case import read_case
 from ._protocols import COMBINE, READERS, combined
 
 

@@ -110,7 +110,7 @@ def run(release_dir: str | Path, out_dir: str | Path, config: TrainConfig) -> Tr
     for name in _SCRATCH:
         (out / name).unlink(missing_ok=True)
     _log_result(directions)
-    return _result(out, record, already_done=False)
+    return _result(out, _earlier_record(out), already_done=False)
 
 
 def _check_installed() -> None:

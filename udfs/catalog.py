@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import evidence, language, text, urls
+from . import bands, evidence, hashing, language, text, urls
 from .arrow import Udf
 
 UDFS: tuple[Udf, ...] = (
@@ -21,4 +21,10 @@ UDFS: tuple[Udf, ...] = (
     evidence.number_text,
     language.language,
     language.language_score,
+    hashing.phash_distance,
+    hashing.pdq_distance,
+    hashing.phash_bits,
+    hashing.hex_bytes,
+    hashing.pdq_turn,
+    bands.pdq_word,
 )

@@ -112,6 +112,45 @@ def pdq_distance(a: pa.Array, b: pa.Array) -> pa.Array:
     return _differing_bits(_pdq_words(a), _pdq_words(b), known)
 
 
+@udf(pa.string(), returns=pa.int64())
+def phash_bits(key: pa.Array) -> pa.Array:
+    """A pHash as imagehash prints it, as the signed integer that tables hold.
+
+    Args: key: string[n] of 16 hex digits; null stays null.
+    Returns: int64[n]; null where it is no such text.
+    """
+    numbers = [int(value, 16) if _is_hex(value, 16) else None for value in key.to_pylist()]
+    return pa.array(numbers, pa.uint64()).cast(pa.int64(), safe=False)
+
+
+@udf(pa.string(), returns=pa.binary())
+def hex_bytes(key: pa.Array) -> pa.Array:
+    """The bytes that hex digits spell, such as a PDQ hash as ThreatExchange prints it.
+
+    Args: key: string[n]; null stays null.
+    Returns: binary[n]; null where it is no hex text of whole bytes.
+    """
+    return pa.array([bytes.fromhex(value) if _is_hex(value) else None for value in key.to_pylist()], pa.binary())
+
+
+@udf(pa.binary(), pa.int32(), returns=pa.binary())
+def pdq_turn(pdq_dihedral: pa.Array, turn: pa.Array) -> pa.Array:
+    """PDQ of one of the eight orientations of a picture; 0 is the picture as it is.
+
+    Args: pdq_dihedral: binary[n], 256 bytes each, as ``image`` holds them. turn: int32[n], 0 to 7.
+    Returns: binary[n], 32 bytes; null stays null.
+    """
+    pairs = zip(pdq_dihedral.to_pylist(), turn.to_pylist(), strict=True)
+    hashes = [None if all_turns is None else all_turns[at * _PDQ_BYTES :][:_PDQ_BYTES] for all_turns, at in pairs]
+    return pa.array(hashes, pa.binary())
+
+
+def _is_hex(text: str | None, digits: int | None = None) -> bool:
+    if text is None or len(text) % 2 or (digits is not None and len(text) != digits):
+        return False
+    return all(char in "0123456789abcdefABCDEF" for char in text)
+
+
 def _phash_words(hashes: pa.Array) -> NDArray[np.uint64]:
     return hashes.fill_null(0).to_numpy(zero_copy_only=False).view(np.uint64)[:, None]
 

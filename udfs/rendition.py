@@ -79,7 +79,7 @@ def _container(pixels: NDArray[np.uint8]) -> bytes:
     """Pixels as a file that OpenCV reads by copying, with no second lossy decoding."""
     height, width, channels = pixels.shape
     if channels == 3:
-        return b"".join((b"P6\n%d %d\n255\n" % (width, height), memoryview(np.ascontiguousarray(pixels))))
+        return b"".join((b"P6\n%d %d\n255\n" % (width, height), np.ascontiguousarray(pixels).data))
     # OpenCV takes PAM's RGBA for BGRA and needs luck with BMP's, so PNG; stored, so that it costs little more.
     png = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(png, "PNG", compress_level=0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import http_sf
 
@@ -67,12 +68,12 @@ def verdict(robots: Robots, hops: Sequence[Response], url: str, agent: str, read
 
 def preference(field: bytes, reading: Reading) -> tuple[str, str]:
     """The verdict of one field value, and what is wrong with it if it cannot be parsed."""
+    if len(field) > MAX_BYTES:
+        return NONE, f"malformed: {len(field)} bytes, expected at most {MAX_BYTES}"
     try:
-        members = http_sf.parse(field[: MAX_BYTES + 1], tltype="dictionary") if len(field) <= MAX_BYTES else None
+        members: Any = http_sf.parse(field, tltype="dictionary")
     except (http_sf.StructuredFieldError, ValueError, OverflowError) as error:
         return NONE, f"malformed: {error}"
-    if not isinstance(members, dict):
-        return NONE, f"malformed: {len(field)} bytes, expected at most {MAX_BYTES}"
     values = _LENIENT_VALUES if reading.lenient else _VALUES
     found = (members[label][0] for label in reading.labels() if label in members)
     return strictest(values.get(str(value), NONE) for value in found if isinstance(value, http_sf.Token)), ""

@@ -42,7 +42,7 @@ def _in_robots(robots: Robots, agent: str) -> Evidence:
     own, preamble = robots.lines_for(agent, LINE)
     found = Evidence(KIND)
     for scope, lines in (("our group", own), ("whole site", preamble)):
-        found = strictest_evidence(KIND, _read((line.value.decode("utf-8", "replace") for line in lines), scope, SOURCE))
+        found = strictest_evidence(KIND, _read((line.text for line in lines), scope, SOURCE))
         if found.verdict != NONE:
             break
     return found

@@ -35,9 +35,7 @@ def refusal(text: str, agent: str, *, image: bool, respect_noindex: bool = False
     for scope, directive in directives(text):
         binds = scope in ("", "*") or names(scope, agent)
         word = directive.lower()
-        refused = (
-            word in NO_AI or (image and word == NO_IMAGE_AI) or (respect_noindex and word in NO_INDEX)
-        )
+        refused = word in NO_AI or (image and word == NO_IMAGE_AI) or (respect_noindex and word in NO_INDEX)
         if binds and refused:
             return word
     return ""

@@ -11,9 +11,7 @@ from .directives import refusal
 KIND = "html_meta"
 
 
-def verdict(
-    metas: Sequence[tuple[str, str]], agent: str, *, image: bool, respect_noindex: bool = False
-) -> Evidence:
+def verdict(metas: Sequence[tuple[str, str]], agent: str, *, image: bool, respect_noindex: bool = False) -> Evidence:
     """What the meta elements of a page say.
 
     Args:

@@ -54,7 +54,7 @@ class Pattern:
         length: its octets after percent-encoding, which is what makes one pattern longer than another.
     """
 
-    __slots__ = ("text", "length", "_plain", "_encoded")
+    __slots__ = ("_encoded", "_plain", "length", "text")
 
     def __init__(self, text: bytes):
         self.text = text
@@ -72,7 +72,7 @@ class Pattern:
 class _Pieces:
     """The literal pieces between the stars."""
 
-    __slots__ = ("first", "middle", "last", "starred", "anchored")
+    __slots__ = ("anchored", "first", "last", "middle", "starred")
 
     def __init__(self, body: bytes, anchored: bool):
         self.first, *rest = body.split(b"*")

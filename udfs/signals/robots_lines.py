@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from . import quoted
+
 MAX_BYTES = 500 * 1024
 """RFC 9309, section 2.5: at least 500 KiB are read. The rest is not."""
 
@@ -56,9 +58,14 @@ class Line:
     value: bytes
 
     @property
-    def raw(self) -> bytes:
+    def text(self) -> str:
+        """The value as text."""
+        return self.value.decode("utf-8", "replace")
+
+    @property
+    def raw(self) -> str:
         """The line as evidence shows it."""
-        return self.name.encode() + b": " + self.value
+        return f"{self.name}: {quoted(self.value)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,7 @@ def groups_of(lines: Sequence[Line], rules: frozenset[str]) -> tuple[tuple[Line,
             if closed:
                 groups.append(Group(tuple(agents), tuple(members)))
                 agents, members, closed = [], [], False
-            agents.append(line.value.decode("utf-8", "replace"))
+            agents.append(line.text)
         elif agents:
             members.append(line)
             closed = closed or line.name in rules

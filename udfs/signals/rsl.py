@@ -19,7 +19,8 @@ from . import Evidence, Response, strictest_evidence
 from .link_header import HEADER, links
 from .path_pattern import Pattern, compiled, target_of
 from .robots_txt import Robots
-from .safe_xml import XmlError, parse as parse_xml
+from .safe_xml import XmlError
+from .safe_xml import parse as parse_xml
 
 KIND = "rsl"
 NAMESPACE = "https://rslstandard.org/rsl"
@@ -102,17 +103,24 @@ class RslFile:
             user_class: what we are, such as ``non-commercial``; None if the operator does not say.
             source: where the file was found, for the evidence.
         """
+        matching = self._matching(url)
+        stating = [content for content in matching if content.licences]
+        length = max((content.pattern.length for content in stating), default=0)
+        governing = [content for content in stating if content.pattern.length == length]
+        if not governing:
+            return Evidence(KIND, NONE, source=source, detail=self.detail)
+        verdict, detail = strictest(content.verdict(user_class) for content in governing), self.detail
+        if verdict == ALLOW and not self.strict:
+            verdict, detail = NONE, "a permission outside the RSL namespace"
+        elif verdict == ALLOW and any(content.pattern.length > length for content in matching):
+            verdict, detail = NONE, "a narrower content element without a licence hides the permission"
+        scope = governing[0].pattern.text
+        return Evidence(KIND, verdict, scope.decode("utf-8", "replace"), governing[0].raw, source, detail=detail)
+
+    def _matching(self, url: str) -> list[Content]:
         key, target = canonical_key(url), target_of(url)
         host = key.partition("/")[0] if key else None
-        matching = [c for c in self.contents if c.host in (None, host) and c.pattern.matches(target)]
-        length = max((c.pattern.length for c in matching), default=0)
-        governing = [c for c in matching if c.pattern.length == length]
-        verdict = strictest(c.verdict(user_class) for c in governing)
-        if verdict == ALLOW and not self.strict:
-            return Evidence(KIND, NONE, source=source, detail="a permission outside the RSL namespace")
-        raw = governing[0].raw if governing else ""
-        scope = governing[0].pattern.text.decode("utf-8", "replace") if governing else ""
-        return Evidence(KIND, verdict, scope, raw, source, detail=self.detail)
+        return [c for c in self.contents if c.host in (None, host) and c.pattern.matches(target)]
 
 
 def parse(body: bytes) -> RslFile:
@@ -125,7 +133,7 @@ def parse(body: bytes) -> RslFile:
     if name != "rsl" or space not in ("{" + NAMESPACE, ""):
         return RslFile(detail=f"malformed: the root element is {root.tag}")
     prefix = space + "}" if space else ""
-    contents = [content for element in root.iter(f"{prefix}content") if (content := _content(element, prefix))]
+    contents = [content for element in root.findall(f"{prefix}content") if (content := _content(element, prefix))]
     return RslFile(tuple(contents), strict=bool(space))
 
 
@@ -151,7 +159,7 @@ def locations(robots: Robots, hops: Sequence[Response], url: str, agent: str) ->
         agent: our product token.
     """
     own, preamble = robots.lines_for(agent, LINE)
-    named = [line.value.decode("utf-8", "replace") for line in own or preamble]
+    named = [line.text for line in own or preamble]
     found = [*_linked(hops, url), *(_absolute(url, value) for value in named)]
     return list(dict.fromkeys(location for location in found if location))
 

@@ -1,0 +1,1 @@
+"""Examples that run offline: the bundled sample web and the configs made for it."""

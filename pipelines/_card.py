@@ -1,0 +1,169 @@
+"""The dataset card: ``README.md`` and the funnel picture, filled from the release's own tables.
+
+Needs the extra [report]. What comes from the sources (titles, hosts, licences) is escaped: a caption's author may
+not write into the card.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import re
+from importlib import resources
+from typing import Any
+
+from ..schemas.errors import MissingExtra
+from ._catalog import Catalog
+from ._release import FileFact, Release
+
+README, FUNNEL = "README.md", "funnel.png"
+
+_LANGUAGES = """
+SELECT label AS language, count(*) AS rows
+FROM score JOIN sample USING (pair_id) WHERE kind = 'language' AND label IS NOT NULL
+GROUP BY label ORDER BY rows DESC, label
+"""
+_LICENCES = """
+SELECT coalesce(licence, '(none stated)') AS licence, sum(rows)::BIGINT AS rows, sum(share) AS share
+FROM attribution GROUP BY 1 ORDER BY rows DESC, 1 LIMIT 10
+"""
+_HOSTS = """
+SELECT host, sum(rows)::BIGINT AS rows, sum(bytes)::BIGINT AS bytes, sum(share) AS share
+FROM attribution GROUP BY host ORDER BY rows DESC, host LIMIT 10
+"""
+_REASONS = "SELECT stage, reason, rows FROM reason JOIN funnel USING (stage) ORDER BY position, rows DESC, reason"
+_SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
+                    (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (10**9, "100M<n<1B"))  # fmt: skip
+_MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
+_CELL_MAX_CHARS = 80
+
+_KINDS = {
+    "registry": "an entry in an opt-out registry",
+    "hash_list": "a match on a hash list",
+    "robots_txt": "robots.txt",
+    "x_robots_tag": "an X-Robots-Tag header (noai, noimageai)",
+    "tdmrep": "a TDM reservation (tdmrep.json or header)",
+    "http_status": "a status that refuses (402, 451)",
+}
+_TREATMENT = {
+    "none": ("Pairs about which nothing is said at all are {}.", {"keep": "kept", "drop": "dropped"}),
+    "cond": ("Pairs reserved with an offer of a licence are {}.", {"keep": "kept", "drop": "dropped"}),
+    "hold": (
+        "Pairs whose permission could not be determined are {}.",
+        {"keep": "kept", "drop": "dropped, and asked again by a later run"},
+    ),
+}
+
+
+def require() -> None:
+    """Stop early if the card cannot be made.
+
+    Raises:
+        MissingExtra: jinja2 or matplotlib is not installed.
+    """
+    for module in ("jinja2", "matplotlib"):
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtra("report", "emit", module)
+
+
+def write(release: Release, catalog: Catalog, manifest: dict[str, Any]) -> dict[str, FileFact]:
+    """Write ``README.md`` and ``funnel.png``."""
+    picture = funnel_picture(manifest["counts"]["rows"], manifest["counts"]["funnel"])
+    return {
+        FUNNEL: release.put(FUNNEL, picture),
+        README: release.put(README, card(catalog, manifest).encode()),
+    }
+
+
+def card(catalog: Catalog, manifest: dict[str, Any]) -> str:
+    """The dataset card, in Markdown with the front matter that the Hugging Face hub reads."""
+    import jinja2
+
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["cell"] = _cell
+    environment.filters["number"] = lambda value: f"{value:,}"
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+    text = resources.files(__package__ or "").joinpath("templates", "card.md.j2").read_text(encoding="utf-8")
+    released = manifest["counts"]["released"]
+    return environment.from_string(text).render(
+        manifest=manifest,
+        counts=manifest["counts"],
+        policy=policy_words(manifest["policy"]),
+        reasons=catalog.dicts(_REASONS),
+        languages=catalog.dicts(_LANGUAGES),
+        licences=catalog.dicts(_LICENCES),
+        hosts=catalog.dicts(_HOSTS),
+        picture_bytes=catalog.dicts("SELECT coalesce(sum(bytes), 0)::BIGINT AS bytes FROM sample")[0]["bytes"],
+        size_category=next((name for limit, name in _SIZE_CATEGORIES if released < limit), "n>1B"),
+    )
+
+
+def policy_words(policy: dict[str, Any]) -> list[str]:
+    """A policy in sentences."""
+    binding = ", ".join(_KINDS.get(str(kind), str(kind)) for kind in policy["binding"]) or "nothing"
+    purpose = {"train": "training in general", "genai": "training, generative models included"}[policy["purpose"]]
+    sentences = [f"Wanted for {purpose}.", f"What binds: {binding}."]
+    sentences += [text.format(words[policy[key]]) for key, (text, words) in _TREATMENT.items()]
+    if policy["ai_agent_proxy"] == "any":
+        sentences.append("A URL closed to a known AI crawler by robots.txt counts as closed to us.")
+    if policy["licences"]:
+        sentences.append(f"Licences that count as permission: {', '.join(policy['licences'])}.")
+    sentences.append(
+        f"A picture matches a hash list within {policy['phash_max_distance']} of 64 bits (pHash) or "
+        f"{policy['pdq_max_distance']} of 256 bits (PDQ, quality {policy['pdq_min_quality']} or more)."
+    )
+    return sentences
+
+
+def funnel_picture(rows: int, funnel: list[dict[str, Any]]) -> bytes:
+    """Rows left after each stage, as a PNG whose bytes depend on the numbers alone.
+
+    Args:
+        rows: rows in the sources.
+        funnel: stage, removed and rows_left, in flow order.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a user's own style would change the bytes
+        figure = Figure(figsize=(9, 0.62 * (len(funnel) + 1) + 1.1), dpi=120, facecolor="white")
+        FigureCanvasAgg(figure)
+        _draw(figure, rows, funnel)
+        target = io.BytesIO()
+        figure.savefig(target, format="png", metadata={"Software": None})
+    return target.getvalue()
+
+
+def _draw(figure: Any, rows: int, funnel: list[dict[str, Any]]) -> None:
+    axes = figure.add_axes((0.14, 0.04, 0.72, 0.80))
+    steps = [{"stage": "sources", "removed": 0, "rows_left": rows}, *funnel]
+    widest = max(rows, 1)
+    for place, step in enumerate(steps):
+        left, removed = step["rows_left"], step["removed"]
+        axes.barh(place, left, height=0.66, color="#2f6f8f")
+        axes.barh(place, removed, left=left, height=0.66, color="#e3b7a0")
+        axes.text(left + removed + 0.012 * widest, place, _bar_label(left, removed), va="center", fontsize=11,
+                  color="#333333")  # fmt: skip
+    axes.set_yticks(range(len(steps)), [step["stage"] for step in steps], fontsize=12)
+    axes.invert_yaxis()
+    axes.set_xlim(0, widest)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    figure.text(0.14, 0.93, "Rows left after each stage", fontsize=15, weight="bold", color="#222222")
+    figure.text(0.14, 0.875, "dark: left; light: removed by the stage", fontsize=10.5, color="#666666")
+
+
+def _bar_label(left: int, removed: int) -> str:
+    return f"{left:,}  (\N{MINUS SIGN}{removed:,})" if removed else f"{left:,}"
+
+
+def _cell(value: Any) -> str:
+    """Text from outside as one harmless line of Markdown."""
+    text = " ".join(str(value).split())
+    if len(text) > _CELL_MAX_CHARS:
+        text = text[: _CELL_MAX_CHARS - 1] + "…"
+    return _MARKDOWN.sub(r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))

@@ -1,0 +1,166 @@
+"""lookup: "am I in it?" by URL, picture, creator or domain, from a release alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..schemas.errors import InputError, ReleaseError
+from ..udfs.hashing import Fingerprint, fingerprint
+from ..udfs.text import fold_name
+from ..udfs.urls import canonical_key
+from . import _manifest
+from ._catalog import Catalog, open_catalog
+from ._release import Release
+from ._shards import shard_name
+
+SHOWN_ROWS = 100
+
+_BY_URL = "SELECT pair_id, 'url' AS match, NULL::INTEGER AS distance FROM outcome WHERE url_key = $key"
+_BY_DOMAIN = """
+SELECT pair_id, 'domain' AS match, NULL::INTEGER AS distance
+FROM outcome WHERE host IN (SELECT host FROM (SELECT DISTINCT host FROM outcome) WHERE list_contains(host_suffixes(host), $key))
+"""
+_BY_CREATOR = """
+SELECT pair_id, 'creator' AS match, NULL::INTEGER AS distance
+FROM outcome WHERE creator IN (SELECT creator FROM (SELECT DISTINCT creator FROM outcome) WHERE name_key(creator) = $key)
+"""
+
+# The strictest tie to each picture: the same bytes, else the same look. Hashes of flat pictures mean nothing.
+_BY_PICTURE = """
+WITH near AS (
+    SELECT pair_id, 0 AS rank, 'sha256' AS match, 0 AS distance FROM image WHERE sha256 = $sha256
+    UNION ALL
+    SELECT pair_id, 1, 'phash', bit_count(xor(phash, $phash::BIGINT))::INTEGER
+    FROM image WHERE pdq_quality >= $min_quality AND bit_count(xor(phash, $phash::BIGINT)) <= $phash_max
+    UNION ALL
+    SELECT pair_id, 2, 'pdq', min(bit_count(xor(pdq::BIT, code::BIT)))::INTEGER
+    FROM image CROSS JOIN (SELECT unnest($pdq::BLOB[]) AS code)
+    WHERE pdq_quality >= $min_quality AND octet_length(pdq) = 32 AND bit_count(xor(pdq::BIT, code::BIT)) <= $pdq_max
+    GROUP BY pair_id
+)
+SELECT pair_id, match, distance FROM near
+QUALIFY row_number() OVER (PARTITION BY pair_id ORDER BY rank) = 1
+"""
+
+_ANSWER = """
+SELECT outcome.pair_id, url, caption, creator, licence, outcome, stage, reason, evidence, shard_id, key, match, distance
+FROM found JOIN outcome ON found.pair_id = outcome.pair_id
+ORDER BY outcome DESC, distance NULLS FIRST, url, outcome.pair_id LIMIT $limit
+"""
+_COUNTS = """
+SELECT count(*) FILTER (outcome = 'released') AS released, count(*) FILTER (outcome = 'dropped') AS dropped
+FROM found JOIN outcome ON found.pair_id = outcome.pair_id
+"""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to look for: exactly one of the four.
+
+    Attributes:
+        url: of a picture, in any spelling.
+        image: path of a picture.
+        creator: name, as sources state it; case and spacing do not matter.
+        domain: host or domain; covers its subdomains.
+    """
+
+    url: str | None = None
+    image: str | None = None
+    creator: str | None = None
+    domain: str | None = None
+
+
+def lookup(folder: str, question: Question) -> dict[str, Any]:
+    """The pairs of a release that somebody asks about.
+
+    Returns:
+        asked, released and dropped (numbers), pairs (the first ``SHOWN_ROWS``, released ones first, each with
+        what matched and how many bits differ) and note (or null).
+
+    Raises:
+        ReleaseError: not a finished release.
+        InputError: not exactly one thing is asked, it is not what it should be, or the picture cannot be read.
+    """
+    asked = {name: value for name, value in vars(question).items() if value is not None}
+    if len(asked) != 1:
+        raise InputError("lookup", f"is asked about {len(asked)} things", "one of url, image, creator and domain")
+    catalog = open_catalog(folder)
+    if not catalog.is_release:
+        raise ReleaseError(folder, "is a work directory", "a release", "Ask `fairshard explain` about it")
+    (kind, value), notes = next(iter(asked.items())), []
+    if kind == "image":
+        limits = _manifest.load(Release(folder))["policy"]
+        notes = _find_picture(catalog, _hashed(value), limits)
+    else:
+        sql, key = {"url": (_BY_URL, _url), "creator": (_BY_CREATOR, _name), "domain": (_BY_DOMAIN, _host)}[kind]
+        _found(catalog, sql, key=key(value))
+    return {"asked": asked, **_answer(catalog), "note": " ".join([*notes, *_withheld(catalog)]) or None}
+
+
+def _answer(catalog: Catalog) -> dict[str, Any]:
+    (counts,) = catalog.dicts(_COUNTS)
+    pairs = []
+    for row in catalog.dicts(_ANSWER, limit=SHOWN_ROWS):
+        shard_id = row.pop("shard_id")
+        pairs.append({**row, "shard": None if shard_id is None else shard_name(shard_id)})
+    return {**counts, "pairs": pairs}
+
+
+def _found(catalog: Catalog, sql: str, **params: object) -> None:
+    catalog.rows(f"CREATE OR REPLACE TEMP TABLE found AS {sql}", **params)
+
+
+def _find_picture(catalog: Catalog, picture: Fingerprint, limits: dict[str, Any]) -> list[str]:
+    """Fill ``found``. Returns what to tell about the picture."""
+    flat = (picture.pdq_quality or 0) < limits["pdq_min_quality"]
+    _found(
+        catalog,
+        _BY_PICTURE,
+        sha256=picture.sha256,
+        phash=None if flat else picture.phash,
+        pdq=[] if flat else list(picture.pdq_dihedral or ()),
+        phash_max=limits["phash_max_distance"],
+        pdq_max=limits["pdq_max_distance"],
+        min_quality=limits["pdq_min_quality"],
+    )
+    if picture.error:
+        return [f"The picture cannot be decoded ({picture.error}): only its very bytes were looked for."]
+    return ["The picture is too flat for its look to be compared: only its very bytes were looked for."] if flat else []
+
+
+def _hashed(path: str) -> Fingerprint:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})", "a picture") from error
+    return fingerprint(data, dihedral=True)
+
+
+def _withheld(catalog: Catalog) -> list[str]:
+    count = catalog.dicts("SELECT count(*) AS n FROM outcome WHERE withheld")[0]["n"]
+    said = (
+        f"{count:,} pairs that were left out are covered by lists that may not be published; they cannot be looked up."
+    )
+    return [said] if count else []
+
+
+def _url(value: str) -> str:
+    return _or_refuse(canonical_key(value), value, "an http or https URL")
+
+
+def _name(value: str) -> str:
+    return _or_refuse(fold_name(value), value, "a name")
+
+
+def _host(value: str) -> str:
+    key = canonical_key(value if "://" in value else f"https://{value.removeprefix('*.')}")
+    host = key.partition("/")[0] if key else None
+    return _or_refuse(host, value, "a domain such as example.org")
+
+
+def _or_refuse(key: str | None, value: str, expected: str) -> str:
+    if key is None:
+        raise InputError("lookup", f"is asked about {value!r}", expected)
+    return key

@@ -1,0 +1,141 @@
+"""screen: pictures against hash lists, then the policy gate again, with all that fetching has brought to light.
+
+Lists of bytes (md5, sha256) match exactly. Lists of looks (pHash, PDQ) match within the policy's radius, exact to
+the bit; PDQ also in the seven flips and rotations if the policy says so. A picture whose PDQ quality is below the
+policy's is too flat for either look. A URL that redirected into a listed one is opted out as if it had been asked
+for itself. The gate then reads every ``signal`` so far: hash lists, response headers, host files, registries.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from ..schemas.policy import Policy
+from ..udfs.bands import PDQ_WORDS
+from . import _gate, _near, _registries
+from ._engine import Engine
+from ._work import Work
+
+READS = ("pair", "dropped", "rule", "image", "signal")
+WRITES = ("signal", "dropped")
+
+BYTES_HIT = """
+SELECT image.pair_id, active.rule_id, CAST(NULL AS INTEGER) AS distance
+FROM image JOIN active ON active.scope = 'md5' AND active.key = image.md5
+UNION ALL
+SELECT image.pair_id, active.rule_id, CAST(NULL AS INTEGER) AS distance
+FROM image JOIN active ON active.scope = 'sha256' AND active.key = image.sha256
+"""
+
+COMPARABLE = "SELECT * FROM image WHERE status = 'ok' AND pdq_quality >= $min_quality"
+
+PHASH_LIST = "SELECT rule_id, 0 AS word, phash_bits(key) AS bits FROM active WHERE scope = 'phash'"
+PHASH_LOOK = "SELECT pair_id, 0 AS turn, 0 AS word, phash AS bits FROM comparable"
+
+PDQ_KEY = "SELECT rule_id, hex_bytes(key) AS pdq FROM active WHERE scope = 'pdq'"
+PDQ_LIST = "SELECT rule_id, word.word, pdq_word(pdq, word.word) AS bits FROM pdq_key CROSS JOIN word"
+PDQ_TURN = "SELECT pair_id, turn.turn, pdq_turn(pdq_dihedral, turn.turn) AS pdq FROM comparable CROSS JOIN turn"
+PDQ_LOOK = "SELECT pair_id, turn, word.word, pdq_word(pdq, word.word) AS bits FROM pdq_turn CROSS JOIN word"
+
+LOOK_HIT = "SELECT pair_id, rule_id, distance FROM listed"
+
+# A redirect may lead to what a registry names; only chains that left their own URL are looked at.
+FINAL = """
+SELECT pair_id, url_key(final_url) AS final_key FROM image WHERE final_url IS NOT NULL
+"""
+MOVED = """
+SELECT final.pair_id, final.final_key, key_host(final.final_key) AS final_host
+FROM final JOIN pair ON final.pair_id = pair.pair_id
+WHERE final.final_key <> pair.url_key
+"""
+MOVED_PARENT = """
+SELECT final_host, unnest(host_suffixes(final_host)) AS parent
+FROM (SELECT DISTINCT final_host FROM moved) AS distinct_host
+"""
+MOVED_HIT = """
+SELECT moved.pair_id, active.rule_id, CAST(NULL AS INTEGER) AS distance
+FROM moved JOIN active ON active.scope = 'url' AND active.key = moved.final_key
+UNION ALL
+SELECT moved.pair_id, active.rule_id, CAST(NULL AS INTEGER) AS distance
+FROM moved JOIN active ON active.scope = 'host' AND active.key = moved.final_host
+UNION ALL
+SELECT moved.pair_id, active.rule_id, CAST(NULL AS INTEGER) AS distance
+FROM moved JOIN active ON active.scope = 'url_prefix' AND starts_with(moved.final_key, active.key)
+UNION ALL
+SELECT moved.pair_id, active.rule_id, CAST(NULL AS INTEGER) AS distance
+FROM moved
+JOIN moved_parent ON moved.final_host = moved_parent.final_host
+JOIN active ON active.scope = 'domain' AND active.key = moved_parent.parent
+"""
+
+HIT = """
+SELECT pair_id, rule_id, distance FROM bytes_hit
+UNION ALL SELECT pair_id, rule_id, distance FROM phash_hit
+UNION ALL SELECT pair_id, rule_id, distance FROM pdq_hit
+UNION ALL SELECT pair_id, rule_id, distance FROM moved_hit
+"""
+
+# What a sensitive list holds is not repeated: the rule's number is enough for whoever has the list.
+SIGNAL = """
+SELECT hit.pair_id,
+       CASE WHEN active.scope IN ('md5', 'sha256', 'phash', 'pdq') THEN 'hash_list' ELSE 'registry' END AS kind,
+       active.action AS verdict, active.scope,
+       CASE WHEN active.sensitive THEN NULL
+            ELSE active.key || coalesce(' at ' || CAST(hit.distance AS VARCHAR) || ' bits', '') END AS value,
+       active.registry AS source, active.rule_id, CAST(NULL AS INTEGER) AS hop, $now AS observed_at
+FROM hit JOIN active ON hit.rule_id = active.rule_id
+WHERE active.action = 'deny'
+"""
+
+
+def run(work: Work) -> None:
+    """Match hash lists, then apply the policy to all evidence."""
+    work.store.prune("screen", ["lists", "gate"])
+    match_lists(work, datetime.now(UTC))
+    own = work.marks("screen", leave_out="gate")
+    task = work.task("screen", "gate", work.fingerprint("screen", own, work.job.policy))
+    if task.done:
+        return
+    with task:
+        work.alive("screen")
+        work.scan_all("screen", "signal")
+        _gate.refused(work.engine, work.job.policy, "screen")
+        work.write(task, "dropped", "SELECT * FROM refused")
+
+
+def match_lists(work: Work, now: datetime) -> None:
+    """Write the ``signal`` rows of hash lists, and of registries that name where a redirect ended."""
+    policy = work.job.policy
+    radii = (policy.phash_max_distance, policy.pdq_max_distance, policy.pdq_min_quality, policy.pdq_dihedral)
+    task = work.task("screen", "lists", work.fingerprint("screen", radii, policy.purpose))
+    if task.done:
+        return
+    rules = work.store.read("rule")
+    with task:
+        task.expires_at = _registries.next_change(rules, now)
+        work.scan("screen", "pair", "image")
+        work.engine.register("active", _registries.in_force(rules, now, policy.purpose))
+        _hits(work.engine, policy)
+        work.write(task, "signal", SIGNAL, now=now)
+
+
+def _hits(engine: Engine, policy: Policy) -> None:
+    engine.step("comparable", COMPARABLE, min_quality=policy.pdq_min_quality)
+    engine.step("bytes_hit", BYTES_HIT)
+    for name, sql in (("final", FINAL), ("moved", MOVED), ("moved_parent", MOVED_PARENT), ("moved_hit", MOVED_HIT)):
+        engine.step(name, sql)
+    engine.step("list_word", PHASH_LIST, keep=True)
+    engine.step("look_word", PHASH_LOOK, keep=True)
+    _near.listed(engine, 1, policy.phash_max_distance)
+    engine.step("phash_hit", LOOK_HIT, keep=True)
+    engine.register("word", pa.table({"word": pa.array(range(PDQ_WORDS), pa.int32())}))
+    engine.register("turn", pa.table({"turn": pa.array(range(8 if policy.pdq_dihedral else 1), pa.int32())}))
+    engine.step("pdq_key", PDQ_KEY)
+    engine.step("pdq_turn", PDQ_TURN)
+    engine.step("list_word", PDQ_LIST, keep=True)
+    engine.step("look_word", PDQ_LOOK, keep=True)
+    _near.listed(engine, PDQ_WORDS, policy.pdq_max_distance)
+    engine.step("pdq_hit", LOOK_HIT, keep=True)
+    engine.step("hit", HIT)

@@ -1,0 +1,69 @@
+"""Fixtures that more than one folder of tests uses."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fairshard.pipelines._store import Store
+from fairshard.pipelines._work import Work
+from fairshard.schemas.config import from_mapping
+from fairshard.schemas.tables import TABLES
+
+
+@pytest.fixture(params=["duckdb", "spark"])
+def engine_name(request) -> str:
+    """The test runs once for each engine."""
+    if request.param == "spark" and shutil.which("java") is None and not os.environ.get("CI"):
+        pytest.skip("Spark needs Java 17 or later, and there is no java on the PATH")
+    return request.param
+
+
+@pytest.fixture
+def make_work(tmp_path, engine_name):
+    """``make_work(config, pair=[...], image=[...])``: a job whose earlier stages have left those rows."""
+    yield from _maker(tmp_path, engine_name)
+
+
+@pytest.fixture
+def make_duckdb_work(tmp_path):
+    """The same on DuckDB alone, for laws that are tried on many examples."""
+    yield from _maker(tmp_path, "duckdb")
+
+
+def _maker(tmp_path: Path, engine_name: str) -> Iterator[Callable[..., Work]]:
+    made: list[Work] = []
+
+    def make(config: dict[str, Any], **rows: list[dict[str, Any]]) -> Work:
+        folder = tmp_path / str(len(made))
+        with Store(str(folder / "work")).task("ingest", "all", "test") as task:
+            for name, given in rows.items():
+                task.write(name, table(name, given))
+        required = {"work_dir": "work", "release_dir": "release", "sources": [{"path": "list.csv"}]}
+        made.append(Work(from_mapping({**required, "engine": engine_name, "workers": 2, **config}, folder)))
+        return made[-1]
+
+    yield make
+    for work in made:
+        work.close()
+
+
+_BY_TYPE = {pa.string(): "", pa.int64(): 0, pa.int32(): 0, pa.timestamp("us", tz="UTC"): datetime(2026, 1, 1, tzinfo=UTC)}
+_DEFAULTS = {
+    "pair": {"url": "https://a.example/1.jpg", "host": "a.example", "domain": "a.example", "source": "list"},
+    "image": {"status": "ok"},
+}
+
+
+def table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows of a table of the contract; columns that a test does not care about may be left out."""
+    schema = TABLES[name].schema
+    blank = {field.name: None if field.nullable else _BY_TYPE.get(field.type) for field in schema}
+    return pa.Table.from_pylist([{**blank, **_DEFAULTS.get(name, {}), **row} for row in rows], schema)

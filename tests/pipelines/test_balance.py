@@ -1,0 +1,72 @@
+from collections import Counter
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fairshard.pipelines import balance
+
+ONE = {"max_per_domain": 2, "max_per_creator": 2, "max_per_caption": 1}
+
+
+def pair(pair_id, domain="a.example", creator=None, caption="a cat"):
+    return {"pair_id": pair_id, "url_key": str(pair_id), "domain": domain, "creator": creator, "caption": caption}
+
+
+def run(make, config, pairs, **tables):
+    work = make({"balance": config}, pair=pairs, **tables)
+    balance.run(work)
+    return {row["pair_id"]: row for row in work.store.read("dropped", ["balance"]).to_pylist()}
+
+
+def test_off_unless_set(make_duckdb_work):
+    assert run(make_duckdb_work, {}, [pair(n) for n in range(20)]) == {}
+
+
+def test_cap_per_domain(make_duckdb_work):
+    dropped = run(make_duckdb_work, {"max_per_domain": 10}, [pair(n) for n in range(-6, 6)] + [pair(99, domain="b.example")])
+    assert len(dropped) == 2 and 99 not in dropped
+    assert {row["reason"] for row in dropped.values()} == {"cap_domain"}
+    assert {row["evidence"] for row in dropped.values()} == {f"domain=a.example rank={n} cap=10" for n in (11, 12)}
+
+
+def test_creators_and_captions_are_compared_by_their_keys(make_duckdb_work):
+    pairs = [pair(1, creator="Ann  Lee"), pair(2, creator="ann lee"), pair(3), pair(4), pair(5, creator=" ")]
+    dropped = run(make_duckdb_work, {"max_per_creator": 1}, pairs)
+    assert [row["evidence"] for row in dropped.values()] == ["creator=ann lee rank=2 cap=1"]
+    pairs = [pair(1, caption="A cat!"), pair(2, caption="a  cat"), pair(3, caption="another cat")]
+    dropped = run(make_duckdb_work, {"max_per_caption": 1}, pairs)
+    assert [row["evidence"] for row in dropped.values()] == ["caption=a cat rank=2 cap=1"]
+
+
+def test_each_cap_sees_what_the_one_before_left(make_work):
+    pairs = [pair(n, domain=f"{n % 3}.example", creator=f"c{n % 2}", caption=f"text {n % 4}") for n in range(30)]
+    dropped = run(make_work, {"max_per_domain": 2, "max_per_creator": 2, "max_per_caption": 1}, pairs)
+    assert Counter(row["reason"] for row in dropped.values())["cap_domain"] == 24
+    left = [pair for pair in pairs if dropped.get(pair["pair_id"], {}).get("reason") != "cap_domain"]
+    over_creator = sum(max(0, count - 2) for count in Counter(pair["creator"] for pair in left).values())
+    assert Counter(row["reason"] for row in dropped.values())["cap_creator"] == over_creator
+
+
+def test_pairs_dropped_before_do_not_count(make_duckdb_work):
+    gone = [{"pair_id": n, "stage": "dedup", "reason": "near_duplicate"} for n in range(5)]
+    assert run(make_duckdb_work, {"max_per_domain": 5}, [pair(n) for n in range(10)], dropped=gone) == {}
+
+
+ROWS = st.lists(
+    st.tuples(st.sampled_from("ab"), st.sampled_from(["x", "X ", None]), st.sampled_from(["one", "One!", "two"])),
+    max_size=25,
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ROWS, st.randoms())
+def test_caps_hold_and_neither_order_nor_a_second_pass_matters(make_duckdb_work, rows, random):
+    pairs = [pair(n * 7919 - 50, *row) for n, row in enumerate(rows)]
+    dropped = run(make_duckdb_work, ONE, pairs)
+    left = [pair for pair in pairs if pair["pair_id"] not in dropped]
+    assert max(Counter(pair["domain"] for pair in left).values(), default=0) <= 2
+    assert sum(pair["creator"] is not None for pair in left) <= 2
+    assert max(Counter(pair["caption"].lower().strip("!") for pair in left).values(), default=0) <= 1
+    shuffled = random.sample(pairs, len(pairs))
+    assert run(make_duckdb_work, ONE, shuffled) == dropped
+    assert run(make_duckdb_work, ONE, left) == {}

@@ -1,0 +1,311 @@
+"""Training on a release of drawn shapes: what is trained on, what comes out, what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from fairshard.pipelines import train
+from fairshard.schemas.errors import ConfigError, MissingExtra, Refused, ReleaseError, StageError
+from fairshard.schemas.train_config import TrainConfig
+from PIL import Image, ImageDraw
+
+pytest.importorskip("open_clip_train", reason="needs the extra [train]")
+
+COLOURS = ("red", "green", "blue", "orange", "black", "purple")
+SHAPES = ("circle", "square", "bar", "stripe")
+QUICK = TrainConfig(epochs=8, batch_size=32)
+
+
+def shape_picture(n: int) -> tuple[bytes, str]:
+    colour, shape = COLOURS[n % 6], SHAPES[n // 6 % 4]
+    picture, at = Image.new("RGB", (96, 96), "white"), 4 + n * 7 % 24
+    box = {"circle": (at, at, at + 56, at + 56), "square": (at, at, at + 56, at + 56),
+           "bar": (at, 0, at + 24, 95), "stripe": (0, at, 95, at + 24)}[shape]  # fmt: skip
+    pen = ImageDraw.Draw(picture)
+    (pen.ellipse if shape == "circle" else pen.rectangle)(box, fill=colour)
+    picture.putpixel((0, 0), (n % 256, n // 256, 0))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue(), f"a {colour} {shape}"
+
+
+def write_release(folder: Path, samples: list[dict[str, bytes]], per_shard: int = 100) -> Path:
+    """Shards of the given files by ending, and their manifest."""
+    (folder / "shards").mkdir(parents=True)
+    for start in range(0, len(samples), per_shard):
+        with tarfile.open(folder / f"shards/{start // per_shard:05d}.tar", "w") as tar:
+            for n, files in enumerate(samples[start : start + per_shard], start):
+                for suffix, content in files.items():
+                    member = tarfile.TarInfo(f"{n:09d}.{suffix}")
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+    return write_manifest(folder)
+
+
+def write_manifest(folder: Path) -> Path:
+    files = {
+        f"shards/{path.name}": {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
+        for path in sorted(folder.glob("shards/*.tar"))
+    }
+    (folder / "manifest.json").write_text(json.dumps({"files": files}))
+    return folder
+
+
+def drawn_samples(n: int = 200) -> list[dict[str, bytes]]:
+    drawn = [shape_picture(i) for i in range(n)]
+    return [
+        {"png": picture, "txt": caption.encode(), "json": json.dumps({"pair_id": i}).encode()}
+        for i, (picture, caption) in enumerate(drawn)
+    ]
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory) -> Path:
+    return write_release(tmp_path_factory.mktemp("train") / "release", drawn_samples())
+
+
+@pytest.fixture(scope="module")
+def finished(release) -> train.TrainResult:
+    return train.run(release, release.parent / "run", QUICK)
+
+
+def test_the_record_names_the_release_and_counts_every_sample(release, finished):
+    record = json.loads((finished.out_dir / "run.json").read_text())
+    assert record == finished.record
+    assert record["release"]["manifest_sha256"] == hashlib.sha256((release / "manifest.json").read_bytes()).hexdigest()
+    counts = record["samples"]
+    held_out = (finished.out_dir / "held_out.txt").read_text().split()
+    assert (counts["released"], counts["held_out"]) == (200, len(held_out))
+    assert counts["trained"] == 200 - len(held_out) == sum(shard["trained"] for shard in record["release"]["shards"])
+    shared = record["shared_by_trained_and_tested"]
+    assert (shared["keys"], shared["pairs"], shared["pictures"]) == (0, 0, 0)
+
+
+def test_held_out_retrieval_is_beyond_chance(finished):
+    for direction in train.DIRECTIONS:
+        at_five = finished.record["retrieval"][direction]["recall"][1]
+        assert at_five["low"] > at_five["chance"] and at_five["p_value"] < 0.01
+
+
+def test_the_checkpoint_loads_in_open_clip(finished):
+    import open_clip
+    import torch
+
+    open_clip.add_model_config(finished.out_dir / "fairshard-tiny.json")
+    model, _, transform = open_clip.create_model_and_transforms("fairshard-tiny", pretrained=str(finished.checkpoint))
+    model.eval()
+    picture = transform(Image.open(io.BytesIO(shape_picture(0)[0])))[None]
+    captions = [f"a {colour} {shape}" for colour in COLOURS for shape in SHAPES]
+    with torch.inference_mode():
+        texts = model.encode_text(open_clip.get_tokenizer("fairshard-tiny")(captions), normalize=True)
+        order = (model.encode_image(picture, normalize=True) @ texts.T)[0].argsort(descending=True)
+    assert "a red circle" in [captions[i] for i in order[:5]]
+
+
+def test_the_folder_holds_the_losses_and_their_picture(finished):
+    rows = [json.loads(line) for line in (finished.out_dir / "metrics.jsonl").read_text().splitlines()]
+    steps = [row["step"] for row in rows if "loss" in row]
+    assert steps == list(range(len(steps))) and len(steps) == 8 * -(-finished.record["samples"]["trained"] // 32)
+    assert [row["epoch"] for row in rows if "held_out_loss" in row] == list(range(1, 9))
+    assert rows[0]["loss"] > finished.record["loss"]["last_epoch"]
+    for name in ("loss.png", "retrieval.png"):
+        assert Image.open(finished.out_dir / name).size[0] > 500
+
+
+def test_a_finished_run_is_left_as_it_is(release, finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.out_dir.rglob("*")}
+    again = train.run(release, finished.out_dir, QUICK)
+    assert again.already_done and again.record == finished.record
+    assert {path: path.stat().st_mtime_ns for path in finished.out_dir.rglob("*")} == before
+
+
+def test_killed_and_resumed_it_ends_where_an_uninterrupted_run_ends(release, finished, tmp_path):
+    psutil = pytest.importorskip("psutil")
+    out = tmp_path / "run"  # It starts as the folder of a run on another release, which must not be built upon.
+    shutil.copytree(finished.out_dir, out)
+    (out / "run.json").write_text(json.dumps({**finished.record, "fingerprint": "another"}))
+    code = (
+        "import sys; from fairshard.pipelines import train; from fairshard.schemas.train_config import TrainConfig;"
+        f"train.run(sys.argv[1], sys.argv[2], {QUICK!r})"
+    )
+    parent = psutil.Popen([sys.executable, "-c", code, str(release), str(out)])
+    wait_for(lambda: (out / "checkpoints/epoch_latest.pt").exists())
+    trainers = parent.children()
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not any(t.is_running() and t.status() != psutil.STATUS_ZOMBIE for t in trainers))
+    assert trainers and not (out / "checkpoints/epoch_8.pt").exists()
+    resumed = train.run(release, out, QUICK)
+    assert 0 < resumed.record["resumed_after_epoch"] < 8
+    assert (out / "metrics.jsonl").read_bytes() == (finished.out_dir / "metrics.jsonl").read_bytes()
+    assert resumed.record["retrieval"] == finished.record["retrieval"]
+
+
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "gave up waiting"
+        time.sleep(0.02)
+
+
+def test_the_loader_passes_over_what_is_held_out(tmp_path, monkeypatch):
+    import torch
+    from fairshard.pipelines import _clip_trainer
+    from open_clip_train import data, main
+
+    samples = [{**files, "txt": str(n).encode()} for n, files in enumerate(drawn_samples(60))]
+    monkeypatch.chdir(write_release(tmp_path / "release", samples, per_shard=30))
+    for module, name in ((data, "get_wds_dataset"), (data, "filter_no_caption_or_no_image"), (data, "log_and_continue"),
+                         (data, "tarfile_to_samples_nothrow"), (data.wds, "shuffle"), (main, "train_one_epoch"),
+                         (main, "evaluate")):  # fmt: skip
+        monkeypatch.setattr(module, name, getattr(module, name))
+    held_out = [f"{n:09d}" for n in range(10, 22)]
+    job = SimpleNamespace(held_out=held_out, tested=held_out[:10], seed=0)
+    _clip_trainer.adapt_open_clip(job, _clip_trainer.Journal(tmp_path / "metrics.jsonl"))  # type: ignore[arg-type]
+    shards = "shards/00000.tar::shards/00001.tar"
+    args = SimpleNamespace(train_data=shards, val_data=shards, train_num_samples=48, val_num_samples=10, batch_size=8,
+                           workers=0, world_size=1, seed=0, train_data_upsampling_factors=None)  # fmt: skip
+
+    def seen(is_train: bool) -> set[int]:
+        number = lambda caption: torch.tensor([[int(caption)]])  # noqa: E731
+        read = data.get_wds_dataset(args, lambda picture: torch.zeros(1), is_train, tokenizer=number)
+        return {int(text) for _, texts in read.dataloader for text in texts[:, 0]}
+
+    assert seen(is_train=True) == set(range(60)) - set(range(10, 22))
+    assert seen(is_train=False) == set(range(10, 20))
+
+
+def test_a_held_out_copy_of_a_trained_picture_is_not_tested():
+    samples = [train.Sample("shards/00000.tar", str(n), str(n), "a shape", f"picture {n % 50}") for n in range(100)]
+    split = train.split_samples(samples, 0.3)
+    trained = {sample.picture_sha256 for sample in split.trained}
+    assert split.copies > 0 and split.tested
+    assert len(split.tested) + split.copies == len(split.held_out)
+    assert not any(sample.picture_sha256 in trained for sample in split.tested)
+
+
+def test_a_shard_that_was_changed_is_refused(tmp_path):
+    folder = write_release(tmp_path / "release", drawn_samples(60))
+    with (folder / "shards/00000.tar").open("r+b") as shard:
+        shard.seek(600)
+        shard.write(b"\x00\x01")
+    with pytest.raises(Refused, match=r"00000\.tar: has sha256 .*; expected .* as manifest.json says"):
+        train.run(folder, tmp_path / "run", QUICK)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_shard_that_is_missing_is_refused(tmp_path):
+    folder = write_release(tmp_path / "release", drawn_samples(60), per_shard=30)
+    (folder / "shards/00001.tar").unlink()
+    with pytest.raises(Refused, match=r"00001\.tar: cannot be read"):
+        train.run(folder, tmp_path / "run", QUICK)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        (None, "cannot be read"),
+        (b"{", "is not JSON"),
+        (b"[]", "has no 'files'"),
+        (b'{"files": {"README.md": {"sha256": ""}}}', "lists no shard"),
+        (b'{"files": {"shards/../../other.tar": {"sha256": ""}}}', "lists no shard"),
+        (b'{"files": {"shards/00000.tar": {}}}', "gives no sha256 of shards/00000.tar"),
+    ],
+)
+def test_not_a_release(manifest, message, tmp_path):
+    if manifest is not None:
+        (tmp_path / "manifest.json").write_bytes(manifest)
+    with pytest.raises(ReleaseError, match=message):
+        train.run(tmp_path, tmp_path / "run", QUICK)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (drawn_samples(30), r"gives a worker \d+ pairs to train on; expected a batch of 32"),
+        ([{**files, "txt": b"the same"} for files in drawn_samples(60)], "held-out pairs to test on"),
+        ([{"png": b"", "json": b"{}"}], "holds json, png; expected a picture and a .txt caption"),
+        ([{"png": b"", "txt": b"\xff"}], "cannot be read"),
+    ],
+)
+def test_a_release_that_cannot_be_trained_on(samples, message, tmp_path):
+    with pytest.raises(ReleaseError, match=message):
+        train.run(write_release(tmp_path / "release", samples), tmp_path / "run", QUICK)
+
+
+def test_a_key_that_comes_twice(tmp_path):
+    folder = write_release(tmp_path / "release", drawn_samples(40))
+    shutil.copy(folder / "shards/00000.tar", folder / "shards/00001.tar")
+    with pytest.raises(ReleaseError, match="holds the key '000000000' twice"):
+        train.run(write_manifest(folder), tmp_path / "run", QUICK)
+
+
+def test_a_picture_that_cannot_be_read_stops_the_run(tmp_path):
+    samples = drawn_samples(60)
+    samples[5]["png"] = b"not a picture"
+    with pytest.raises(StageError, match=r"the trainer ended with 1: .*000000005\.png"):
+        train.run(write_release(tmp_path / "release", samples), tmp_path / "run", QUICK)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "fairshard-tinny"}, "Did you mean 'fairshard-tiny'"),
+        ({"epochs": 0}, "train.epochs: is 0; expected at least 1"),
+        ({"holdout_share": 1.0}, "train.holdout_share: is 1.0; expected a share between 0 and 1"),
+        ({"lr": float("nan")}, "train.lr: is nan; expected a positive number"),
+        ({"workers": 3}, "train.workers: is 3; expected at most 2, one a shard"),
+    ],
+)
+def test_a_config_that_makes_no_sense(change, message, release, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        train.run(release, tmp_path / "run", TrainConfig(**change))
+
+
+def test_a_folder_with_other_checkpoints_is_not_touched(release, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(StageError, match="holds checkpoints but no run"):
+        train.run(release, tmp_path, QUICK)
+
+
+def test_a_missing_extra_is_named(release, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "find_spec", lambda module: None)
+    with pytest.raises(MissingExtra, match=r"train: needs the extra \[train\]"):
+        train.run(release, tmp_path / "run", QUICK)
+
+
+def test_importing_the_stage_loads_no_torch():
+    code = "import sys, fairshard.pipelines.train; sys.exit(bool({'torch', 'matplotlib'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class TestJournal:
+    def test_epochs_past_the_checkpoint_are_said_anew(self, tmp_path):
+        from fairshard.pipelines._clip_trainer import Journal
+
+        journal = Journal(tmp_path / "metrics.jsonl")
+        for epoch in (1, 2):
+            journal.add(epoch, epoch * 10, "loss", epoch)
+        journal.write()
+        later = Journal(tmp_path / "metrics.jsonl")
+        later.begin(2)
+        later.add(2, 20, "loss", 0.5)
+        later.write()
+        rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+        assert rows == [{"epoch": 1, "step": 10, "loss": 1}, {"epoch": 2, "step": 20, "loss": 0.5}]
+
+    def test_a_loss_that_is_no_number_stops_the_run(self, tmp_path):
+        from fairshard.pipelines._clip_trainer import Journal
+
+        with pytest.raises(FloatingPointError, match=r"loss became nan in epoch 3: lower train\.lr"):
+            Journal(tmp_path / "metrics.jsonl").add(3, 7, "loss", float("nan"))

@@ -1,0 +1,101 @@
+import pickle
+
+import pytest
+
+from fairshard.schemas import config, policy
+from fairshard.schemas.errors import ConfigError, FairshardError, MissingExtra, RegistryError
+
+LEAST = {"work_dir": "w", "release_dir": "r", "sources": [{"path": "a.csv"}]}
+
+
+def load(tmp_path, text):
+    (tmp_path / "job.yaml").write_text(text)
+    return config.load(tmp_path / "job.yaml")
+
+
+def test_paths_start_at_the_config_file(tmp_path):
+    job = load(tmp_path, "work_dir: w\nrelease_dir: /r\nsources: [{path: a.csv}]\n")
+    assert (job.work_dir, job.release_dir) == (str(tmp_path / "w"), "/r")
+    assert job.path("s3://bucket/x") == "s3://bucket/x"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fetch": {"timeout": 3}}, r"config\.fetch: unknown key 'timeout'\. Did you mean 'timeout_s'\?"),
+        ({"sorces": []}, r"unknown key 'sorces'\. Did you mean 'sources'\?"),
+        ({"sources": []}, r"config\.sources: is empty; expected at least one source"),
+        ({"sources": "a.csv"}, r"config\.sources: is text; expected a list"),
+        ({"sources": [{"path": "a", "format": "xls"}]}, r"sources\[0\]\.format: is 'xls'; expected one of auto"),
+        ({"sources": [{"path": "a", "name": "x"}, {"path": "b", "name": "x"}]}, "two are called 'x'"),
+        ({"workers": True}, r"config\.workers: is True; expected a whole number"),
+        ({"fetch": {"concurrency": 0}}, r"config\.fetch\.concurrency: is 0; expected at least 1"),
+        ({"policy": "strikt"}, r"'strikt' is neither a preset nor a file\. Did you mean 'strict'\?"),
+        ({"engine": None}, "expected one of duckdb, spark"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, change, message):
+    with pytest.raises(ConfigError, match=message):
+        config.from_mapping({**LEAST, **change}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n", "holds a list; expected a mapping"),
+        ("a: [\n", "is not YAML"),
+        ("work_dir: a\nwork_dir: b\n", "key 'work_dir' twice"),
+        ("1: a\n", "key 1 is not text"),
+        ("", "holds nothing"),
+        ("work_dir: w\nsources: [{path: a}]\n", "no key 'release_dir'"),
+    ],
+)
+def test_a_file_that_is_no_config(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, text)
+
+
+def test_a_missing_config_file(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("name", policy.PRESETS)
+def test_a_preset_says_what_it_assumes(tmp_path, name):
+    found = policy.load(name, tmp_path)
+    assert found.name == name
+    assert len(found.assumes) > 40
+
+
+def test_a_policy_file_extends_a_preset(tmp_path):
+    (tmp_path / "mine.yaml").write_text("extends: eu\nhost_files: off\npdq_max_distance: 20\n")
+    found = policy.load("mine.yaml", tmp_path)
+    assert (found.name, found.host_files, found.pdq_max_distance) == ("mine", "off", 20)
+    assert found.binding == policy.load("eu", tmp_path).binding
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: euro\n", "is 'euro'; expected a preset"),
+        ("pdq_max_distance: 300\n", "is 300; expected 0 to 127"),
+        ("binding: [robots]\n", r"binding\[0\]: is 'robots'; expected one of .*\. Did you mean 'robots_txt'"),
+        ("hold: ignore\n", "expected one of keep, drop"),
+    ],
+)
+def test_a_wrong_policy(tmp_path, text, message):
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        policy.load("p.yaml", tmp_path)
+
+
+def test_a_fingerprint_follows_the_values(tmp_path):
+    one, two = (config.from_mapping({**LEAST, "fetch": {"retries": n}}, tmp_path).config for n in (1, 2))
+    assert config.fingerprint(one.fetch) != config.fingerprint(two.fetch)
+    assert config.fingerprint(one.dedup) == config.fingerprint(two.dedup)
+
+
+@pytest.mark.parametrize("error", [RegistryError("r", "is stale", "fresh", "Fetch it"), MissingExtra("crawl", "fetch")])
+def test_errors_survive_the_way_home_from_a_worker(error):
+    again: FairshardError = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.exit_code, again.__dict__) == (str(error), error.exit_code, error.__dict__)

@@ -1,0 +1,89 @@
+import numpy as np
+import pdqhash
+import pytest
+from pictures import all_pictures, noise, photograph, symmetric
+
+from fairshard.udfs import pdq as module
+from fairshard.udfs.pdq import pdq, pdq_dihedral
+
+
+def _packed(vector):
+    return np.packbits(vector).tobytes()
+
+
+def _theirs(rgb):
+    vector, quality = pdqhash.compute(rgb)
+    return _packed(vector), quality
+
+
+def test_pdq_is_pdqhash():
+    pixels = [np.asarray(picture) for picture in all_pictures()]
+    assert [pdq(rgb) for rgb in pixels] == [_theirs(rgb) for rgb in pixels]
+
+
+def test_pdq_dihedral_is_pdqhash():
+    pixels = [np.asarray(picture) for picture in all_pictures()]
+    theirs = [[_packed(vector) for vector in pdqhash.compute_dihedral(rgb)[0]] for rgb in pixels]
+    assert [pdq_dihedral(rgb) for rgb in pixels] == theirs
+
+
+def test_pdq_of_views():
+    rgb = np.asarray(photograph(90, 131))
+    assert pdq(rgb[::-1, ::2]) == _theirs(rgb[::-1, ::2].copy())
+
+
+def test_pdq_as_threatexchange_prints_it():
+    code, quality = pdq(np.asarray(photograph(100, 120, seed=3)))
+    vector, _ = pdqhash.compute(np.asarray(photograph(100, 120, seed=3)))
+    assert (code.hex(), quality) == (f"{int(''.join(map(str, vector)), 2):064x}", 100)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (4, 900), (900, 4), (1, 1)])
+def test_pdq_of_next_to_nothing(size):
+    assert pdq(np.asarray(noise(*size))) == (bytes(32), 0)
+    assert pdq_dihedral(np.asarray(noise(*size))) == [bytes(32)] * 8
+
+
+def test_exact_path_is_pdqhash_to_the_last_bit():
+    """Not only the bits: every float32 coefficient."""
+    for picture in all_pictures():
+        rgb = np.asarray(picture)
+        if min(rgb.shape[:2]) >= 5 and rgb.shape[:2] != (64, 64):
+            theirs = pdqhash.compute_float(rgb)[0][::-1].reshape(16, 16)
+            assert np.array_equal(module._exact_code(module._exact_grid(rgb)), theirs), rgb.shape
+
+
+def test_luma_is_pdqhash_for_all_colours():
+    green, blue = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
+    for red in range(0, 256, 5):
+        rgb = np.stack([np.full_like(green, red), green, blue], axis=2).astype(np.uint8)
+        theirs = (rgb[:, :, 0] * 0.299 + rgb[:, :, 1] * 0.587 + rgb[:, :, 2] * 0.114).astype(np.float32)
+        assert np.array_equal(module._luma(rgb), theirs)
+
+
+def test_quick_path_error():
+    """The quick path may be off by what the module allows it; it is by less than a third of that."""
+    worst_code = worst_grid = 0.0
+    pictures = [*all_pictures(), *(photograph(900, 1200, seed, detail=3) for seed in range(4))]
+    for rgb in map(np.asarray, pictures):
+        if min(rgb.shape[:2]) >= 5:
+            scale = module._error_scale(*rgb.shape[:2])
+            quick, exact = module._quick_grid(rgb), module._exact_grid(rgb)
+            off = module._quick_code(quick) - module._exact_code(exact)
+            worst_code = max(worst_code, np.abs(off).max() / scale)
+            worst_grid = max(worst_grid, np.abs(quick - exact).max() / scale)
+    assert 0 < worst_code < module._COEFFICIENT_ERROR / 3
+    assert 0 < worst_grid < module._LEVEL_ERROR / 3
+
+
+def test_quick_path_alone_would_err():
+    """Why there is an exact path: the bits of a symmetric picture hang on rounding."""
+    rgb = np.asarray(symmetric(240, 320, seed=5))
+    assert module._bits(module._quick_code(module._quick_grid(rgb))) != _theirs(rgb)[0]
+
+
+@pytest.mark.parametrize(("length", "lanes"), [(5, 3), (64, 9), (129, 5), (1000, 63), (4001, 2)])
+def test_sums_by_step_and_by_lane_agree(length, lanes):
+    values = np.random.default_rng(1).random((length, lanes), np.float32) * 255
+    window = module._window(length)
+    assert np.array_equal(module._sums_by_step(values, *window), module._sums_by_lane(values, *window))

@@ -1,0 +1,74 @@
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairshard.schemas.errors import ContractError
+from fairshard.udfs import text
+from fairshard.udfs.arrow import udf
+
+
+def clean(caption, most=2000):
+    return text.caption_clean(pa.array([caption], pa.string()), pa.array([most], pa.int32()))[0].as_py()
+
+
+@pytest.mark.parametrize(
+    ("caption", "cleaned"),
+    [
+        ("a\x00b\n\tc  d", "a b c d"),
+        ("  \u00a0 ", None),
+        ("\x00\x01", None),
+        ("e\u0301t\u00e9", "été"),
+        ("\ufeffhi\u202e", "hi"),
+        ("می‌خواهم", "می‌خواهم"),  # the joiner of Persian stays
+        (None, None),
+    ],
+)
+def test_caption_clean(caption, cleaned):
+    assert clean(caption) == cleaned
+
+
+def test_a_caption_is_cut_by_characters():
+    assert clean("ä" * 100_000, 2000) == "ä" * 2000
+    assert clean("ab cd", 3) == "ab"
+
+
+@given(st.text(max_size=50))
+def test_cleaning_is_idempotent(caption):
+    once = clean(caption)
+    assert once is None or clean(once) == once
+
+
+def test_keys_for_comparison():
+    captions = pa.array(["A cat!  on-a mat", "a CAT on a mat", "!!!", None])
+    assert text.caption_key(captions).to_pylist() == ["a cat on a mat", "a cat on a mat", "!!!", None]
+    names = pa.array([" Ana  BÉ ", "Straße", "  ", None])
+    assert text.name_key(names).to_pylist() == ["ana bé", "strasse", None, None]
+
+
+def test_counts():
+    assert text.word_count(pa.array(["a b  c", "", None])).to_pylist() == [3, 0, None]
+    assert text.char_count(pa.array(["äb", "", None])).to_pylist() == [2, 0, None]
+
+
+def test_the_hash_is_xxh3_and_never_changes():
+    # As xxhsum prints them.
+    assert text.stable_hash(pa.array(["", None, "a"])).to_pylist() == [0x2D06800538D394C2, None, 0xE6C632B61E964E1F - 2**64]
+
+
+def test_a_function_is_held_to_its_contract():
+    @udf(pa.string(), returns=pa.int64())
+    def wrong(value):
+        return pa.array([1], pa.int32())
+
+    with pytest.raises(ContractError, match=r"int32\[1\] came back; expected int64\[1\]"):
+        wrong(pa.array(["a"]))
+    with pytest.raises(ContractError, match="an argument of int64"):
+        wrong(pa.array([1]))
+    with pytest.raises(ContractError, match="2 arguments"):
+        wrong(pa.array(["a"]), pa.array(["a"]))
+
+
+def test_chunks_are_joined():
+    chunked = pa.chunked_array([["a"], [], ["b c"]], pa.string())
+    assert text.word_count(chunked).to_pylist() == [1, 2]

@@ -1,0 +1,214 @@
+"""The metadata blocks of a picture file, by its bytes: XMP, EXIF, IPTC.
+
+JPEG, PNG, WebP, GIF and TIFF. Pillow is not used: it needs a file that it can decode, joins no extended XMP, and
+reads XMP out of neither GIF nor compressed PNG text. Here a file that breaks off still gives every whole block
+before the break.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .tiff import directories
+
+MAX_BLOCK_BYTES = 16 * 1024 * 1024
+"""Of one block after decompression; more is no metadata."""
+
+_XMP = b"http://ns.adobe.com/xap/1.0/\x00"
+_EXTENDED = b"http://ns.adobe.com/xmp/extension/\x00"
+_EXIF = b"Exif\x00\x00"
+_PHOTOSHOP = b"Photoshop 3.0\x00"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_XMP = b"XML:com.adobe.xmp"
+_GIF_XMP = b"XMP DataXMP"
+
+
+@dataclass(slots=True)
+class Blocks:
+    """What a file holds.
+
+    Attributes:
+        media_type: by the bytes; empty if it is none of the five.
+        xmp: packets.
+        extended_xmp: extended packets of a JPEG by the id that the main packet calls them by.
+        exif: TIFF structures.
+        iptc: IPTC-IIM data sets.
+        c2pa: whether there is a block that can hold a C2PA manifest, whole or not.
+    """
+
+    media_type: str = ""
+    xmp: list[bytes] = field(default_factory=list)
+    extended_xmp: dict[str, bytes] = field(default_factory=dict)
+    exif: list[bytes] = field(default_factory=list)
+    iptc: list[bytes] = field(default_factory=list)
+    c2pa: bool = False
+
+
+def read(data: bytes) -> Blocks:
+    """All blocks of a file. No bytes raise; what is malformed is passed over."""
+    blocks = Blocks(media_type(data))
+    match blocks.media_type:
+        case "image/jpeg":
+            _read_jpeg(data, blocks)
+        case "image/png":
+            _read_png(data, blocks)
+        case "image/webp":
+            _read_webp(data, blocks)
+        case "image/gif":
+            _read_gif(data, blocks)
+        case "image/tiff":
+            _read_tiff(data, blocks)
+    return blocks
+
+
+def media_type(data: bytes) -> str:
+    """The media type by the first bytes; empty if it is none of the five."""
+    if data.startswith(b"\xff\xd8"):
+        return "image/jpeg"
+    if data.startswith(_PNG):
+        return "image/png"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    if data.startswith((b"II*\x00", b"MM\x00*")):
+        return "image/tiff"
+    return ""
+
+
+def _read_jpeg(data: bytes, blocks: Blocks) -> None:
+    extended: dict[bytes, dict[int, bytes]] = {}
+    photoshop = b""
+    for marker, segment in _segments(data):
+        if marker == 0xE1 and segment.startswith(_XMP):
+            blocks.xmp.append(segment[len(_XMP) :])
+        elif marker == 0xE1 and segment.startswith(_EXTENDED) and len(segment) > len(_EXTENDED) + 40:
+            head = segment[len(_EXTENDED) :][:40]
+            parts = extended.setdefault(head[:32], {})
+            parts.setdefault(int.from_bytes(head[36:40]), segment[len(_EXTENDED) + 40 :])
+        elif marker == 0xE1 and segment.startswith(_EXIF):
+            blocks.exif.append(segment[len(_EXIF) :])
+        elif marker == 0xED and segment.startswith(_PHOTOSHOP):
+            photoshop += segment[len(_PHOTOSHOP) :]
+        elif marker == 0xEB:
+            blocks.c2pa = True
+    for name, parts in extended.items():
+        blocks.extended_xmp[name.decode("ascii", "replace")] = b"".join(parts[offset] for offset in sorted(parts))
+    blocks.iptc.extend(_photoshop_iptc(photoshop))
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and content of each segment before the picture; the last one may be cut short."""
+    at = 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            return
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+            continue
+        if marker in (0xD8, 0x01) or 0xD0 <= marker <= 0xD7:  # no content
+            at += 2
+            continue
+        if marker in (0xDA, 0xD9):
+            return
+        length = int.from_bytes(data[at + 2 : at + 4])
+        if length < 2:
+            return
+        yield marker, data[at + 4 : at + 2 + length]
+        at += 2 + length
+
+
+def _photoshop_iptc(resources: bytes) -> Iterator[bytes]:
+    """IPTC-IIM among Photoshop image resources (number 0x0404)."""
+    at = 0
+    while resources[at : at + 4] == b"8BIM" and at + 12 <= len(resources):
+        number = int.from_bytes(resources[at + 4 : at + 6])
+        name = resources[at + 6] + 1
+        start = at + 6 + name + name % 2
+        size = int.from_bytes(resources[start : start + 4])
+        if number == 0x0404:
+            yield resources[start + 4 : start + 4 + size]
+        at = start + 4 + size + size % 2
+
+
+def _read_png(data: bytes, blocks: Blocks) -> None:
+    at = len(_PNG)
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4])
+        kind, chunk = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        if kind in (b"iTXt", b"tEXt", b"zTXt") and chunk.startswith(_PNG_XMP + b"\x00"):
+            blocks.xmp.append(_png_text(kind, chunk[len(_PNG_XMP) + 1 :]))
+        elif kind == b"eXIf":
+            blocks.exif.append(chunk)
+        elif kind == b"caBX":
+            blocks.c2pa = True
+        at += 12 + length
+
+
+def _png_text(kind: bytes, rest: bytes) -> bytes:
+    """The text of a text chunk after its keyword (PNG, third edition, section 11.3.3)."""
+    if kind == b"tEXt":
+        return rest
+    if kind == b"zTXt":
+        return _inflated(rest[1:])
+    compressed = rest[:1] == b"\x01"
+    text = rest[2:].partition(b"\x00")[2].partition(b"\x00")[2]  # after language and translated keyword
+    return _inflated(text) if compressed else text
+
+
+def _inflated(data: bytes) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(data, MAX_BLOCK_BYTES)
+    except zlib.error:
+        return b""
+
+
+def _read_webp(data: bytes, blocks: Blocks) -> None:
+    at = 12
+    while at + 8 <= len(data):
+        kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        chunk = data[at + 8 : at + 8 + length]
+        if kind in (b"XMP ", b"XMP\x00"):
+            blocks.xmp.append(chunk)
+        elif kind == b"EXIF":
+            blocks.exif.append(chunk.removeprefix(_EXIF))
+        elif kind == b"C2PA":
+            blocks.c2pa = True
+        at += 8 + length + length % 2
+
+
+def _read_gif(data: bytes, blocks: Blocks) -> None:
+    if len(data) < 13:
+        return
+    at = 13 + (3 << ((data[10] & 7) + 1) if data[10] & 0x80 else 0)
+    while at + 2 <= len(data):
+        if data[at] == 0x2C:  # image: descriptor, colour table, code size, data
+            packed = data[at + 9] if at + 9 < len(data) else 0
+            at += 11 + (3 << ((packed & 7) + 1) if packed & 0x80 else 0)
+        elif data[at] == 0x21:
+            at += 2
+            blocks.c2pa = blocks.c2pa or data[at : at + 12] == b"\x0bC2PA_GIF\x01\x00\x00"
+            if data[at : at + 12] == b"\x0b" + _GIF_XMP:
+                blocks.xmp.append(_gif_packet(data, at + 12))
+        else:
+            return
+        while at < len(data) and data[at]:
+            at += data[at] + 1
+        at += 1
+
+
+def _gif_packet(data: bytes, start: int) -> bytes:
+    """XMP stands in a GIF as it is, not in sub-blocks, with a 258-byte trailer that leads any reader to the end."""
+    end = data.find(b"\x01\xff\xfe\xfd", start)
+    return data[start:end] if end >= 0 else data[start:]
+
+
+def _read_tiff(data: bytes, blocks: Blocks) -> None:
+    blocks.exif.append(data)
+    for directory in directories(data):
+        blocks.xmp.extend(directory.raw(700))
+        blocks.iptc.extend(directory.raw(33723))
+        blocks.c2pa = blocks.c2pa or bool(directory.raw(52545))
