@@ -34,7 +34,7 @@ FROM attribution GROUP BY host ORDER BY rows DESC, host LIMIT 10
 _REASONS = "SELECT stage, reason, rows FROM reason JOIN funnel USING (stage) ORDER BY position, rows DESC, reason"
 _SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
                     (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (10**9, "100M<n<1B"))  # fmt: skip
-_MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
+_MARKDOWN = re.compile(r"([\\`*\[\]|~#])")
 _CELL_MAX_CHARS = 80
 
 _KINDS = {

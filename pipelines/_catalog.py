@@ -105,13 +105,14 @@ class Catalog:
     connection: duckdb.DuckDBPyConnection
 
     def rows(self, sql: str, **params: object) -> pa.Table:
-        """The result of a query.
+        """The result of a query; an empty table if it has none, as ``CREATE`` has.
 
         Raises:
             SqlError: DuckDB refused it.
         """
         try:
-            return self.connection.execute(sql, params or None).to_arrow_table()
+            result = self.connection.sql(sql, params=params or None)
+            return pa.table({}) if result is None else result.to_arrow_table()
         except duckdb.Error as error:
             raise SqlError(self.root, f"{error}\nin the query\n{sql}") from error
 

@@ -86,7 +86,7 @@ class DaskCompute:
             raise MissingExtra("dask", "--compute dask", "distributed") from error
         address = os.environ.get("DASK_SCHEDULER_ADDRESS")
         self._cluster = None if address else LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0", host="127.0.0.1"
         )  # fmt: skip
         self._client = Client(address or self._cluster)
 

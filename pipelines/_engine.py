@@ -233,7 +233,7 @@ def register_udfs(connection: duckdb.DuckDBPyConnection) -> None:
             [SQL_TYPES[kind] for kind in udf.takes],
             SQL_TYPES[udf.returns],
             type="arrow",  # type: ignore[arg-type]
-            null_handling="special",
+            null_handling="special",  # type: ignore[arg-type]
         )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 
@@ -46,7 +47,7 @@ class Ask:
     partition: str
     fingerprint: str
     origins: tuple[str, ...]
-    http: tuple[tuple[str, object], ...]
+    http: tuple[tuple[str, Any], ...]
     max_age_s: float
     ask: bool
 
@@ -156,14 +157,15 @@ def signal_row(
     }
 
 
-async def _ask_all(wanted: Iterable[tuple[str, str]], http: dict) -> list[dict]:
+async def _ask_all(wanted: Iterable[tuple[str, str]], http: dict[str, Any]) -> list[dict]:
     from ._http import Client, HttpOptions, Request
 
     requests = [Request(origin + FILES[kind][0], FILES[kind][1], key=(origin, kind)) for origin, kind in wanted]
     rows = []
     async with Client(HttpOptions(**http)) as client, aclosing(client.get_all(requests)) as answers:
         async for request, fetched in answers:
-            rows.append(_row(*request.key, fetched))
+            origin, kind = request.key
+            rows.append(_row(origin, kind, fetched))
     return rows
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -111,7 +111,7 @@ class Client:
         self._places.release()
         return fetched
 
-    async def get_all(self, requests: Iterable[Request]) -> AsyncIterator[tuple[Request, Fetched]]:
+    async def get_all(self, requests: Iterable[Request]) -> AsyncGenerator[tuple[Request, Fetched]]:
         """Ask for many URLs; answers come as they are complete, in any order.
 
         The requests are read at once and sorted by host, hosts with most URLs first. At most ``concurrency``

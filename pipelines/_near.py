@@ -53,6 +53,7 @@ def near(engine: Engine, words: int, radius: int) -> None:
     engine.step("candidate", CANDIDATE)
     engine.step("near", NEAR, radius=radius)
 
+
 # A list against pictures: the list does all the flipping, so that pictures, which are many more, show one value a
 # band. A picture may turn up several times, once for each way it may be turned.
 LIST_PROBED = """

@@ -17,13 +17,13 @@ from typing import Any
 
 import fsspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from ..schemas.config import Job, Registry
 from ..schemas.errors import RegistryError
 from ..schemas.tables import RULE
+from ..udfs.arrow import pc
 from ..udfs.text import fold_name, stable_hash
 from ..udfs.urls import canonical_key
 from ._progress import log
@@ -80,8 +80,8 @@ def load_one(registry: Registry, path: str) -> Loaded:
         RegistryError: as ``load``.
     """
     try:
-        with fsspec.open(path, "rb") as file:
-            data = file.read()
+        fs, plain = fsspec.core.url_to_fs(path)
+        data = fs.cat_file(plain)
         rows = _READERS[_ending(path)](data)
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -132,9 +132,7 @@ def _check_file(job: Job, registry: Registry, now: datetime) -> None:
         raise _refusal(registry, f"the age of '{registry.path}' is not known", "a file with a time of change")
     if now - changed > timedelta(days=limit):
         age = (now - changed).total_seconds() / 86400
-        raise _refusal(
-            registry, f"'{registry.path}' is {age:.1f} days old", f"at most {limit:g} days", "Fetch it anew"
-        )
+        raise _refusal(registry, f"'{registry.path}' is {age:.1f} days old", f"at most {limit:g} days", "Fetch it anew")
 
 
 def _changed_at(info: dict[str, Any]) -> datetime | None:

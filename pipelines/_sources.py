@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 import fsspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
-import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from ..schemas.config import Job, Source
 from ..schemas.errors import SourceError
+from ..udfs.arrow import pc
 
 # Column of the raw schema, its type, and what lists call it. The first alias that is there is read.
 COLUMNS: dict[str, tuple[pa.DataType, tuple[str, ...]]] = {
@@ -107,7 +106,9 @@ def _resolve_one(source: Source, path: str) -> Iterator[SourceFile]:
             raise SourceError(source.path, "does not exist", "an image-text list", "Check 'sources' in the config")
         info = fs.info(one)
         if info["type"] != "file":
-            raise SourceError(source.path, "is a folder", "a file or a glob", f"Did you mean '{source.path}/*.parquet'?")
+            raise SourceError(
+                source.path, "is a folder", "a file or a glob", f"Did you mean '{source.path}/*.parquet'?"
+            )
         if not info["size"]:
             raise SourceError(one, "is empty", "an image-text list")
         name, ending = posixpath.splitext(posixpath.basename(one.removesuffix(".gz")))
@@ -134,7 +135,7 @@ def _check(file: SourceFile) -> None:
 
 def _column_names(file: SourceFile) -> list[str] | None:
     if file.format == "parquet":
-        with fsspec.open(file.path, "rb") as opened:
+        with _open_binary(file) as opened:
             return pq.ParquetFile(opened).schema_arrow.names
     with _open_text(file) as opened:
         first = opened.readline()
@@ -169,7 +170,7 @@ def _alias(names: list[str], column: str) -> str | None:
 
 
 def _read_parquet(file: SourceFile) -> Iterator[pa.RecordBatch]:
-    with fsspec.open(file.path, "rb") as opened:
+    with _open_binary(file) as opened:
         parquet = pq.ParquetFile(opened)
         names = {column: _alias(parquet.schema_arrow.names, column) for column in COLUMNS}
         wanted = [name for name in names.values() if name]
@@ -307,8 +308,14 @@ def _malformed(numbers: list[int]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array(numbers, pa.int64()), pa.array([True] * count), *empty], schema=RAW)
 
 
+def _open_binary(file: SourceFile):
+    fs, plain = fsspec.core.url_to_fs(file.path)
+    return fs.open(plain, "rb")
+
+
 def _open_text(file: SourceFile):
-    return fsspec.open(file.path, "rb", compression="gzip" if file.path.endswith(".gz") else None).open()
+    fs, plain = fsspec.core.url_to_fs(file.path)
+    return fs.open(plain, "rb", compression="gzip" if plain.endswith(".gz") else None)
 
 
 def _short(error: BaseException) -> str:

@@ -182,7 +182,8 @@ class Task:
         """
         schema = TABLES[table].schema
         path = posixpath.join(self.folder(table), "part-0.parquet")
-        write_parquet(path, schema, data.to_batches() if isinstance(data, pa.Table) else data)
+        batches: Iterable[Any] = data.to_batches() if isinstance(data, pa.Table) else data
+        write_parquet(path, schema, batches)
 
     def scratch(self, name: str) -> str:
         """A path in scratch for a file of the stage's own; ``keep`` moves it in."""

@@ -11,20 +11,27 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..schemas import config as configs
 from ..schemas.config import Job
 from ..schemas.errors import FairshardError
 from ._work import STAGES
 
+if TYPE_CHECKING:
+    from .train import TrainResult
+
 CONFIG = click.argument("config", type=click.Path(dir_okay=False))
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 _STDOUT = Console(highlight=False, soft_wrap=True)
+_SHOWN = 100
+_CELL_BYTES = 32
 
 
 class _Cli(click.Group):
@@ -111,7 +118,9 @@ def plan(config: str, policy: str | None, as_json: bool) -> None:
 @click.option("--engine", type=click.Choice(["duckdb", "spark"]), help="Where SQL runs.  [config: engine]")
 @click.option("--compute", type=click.Choice(["local", "dask", "spark"]), help="Where pixels are worked on.")
 @AS_JSON
-def run(config: str, until: str | None, only: str | None, engine: str | None, compute: str | None, as_json: bool) -> None:
+def run(
+    config: str, until: str | None, only: str | None, engine: str | None, compute: str | None, as_json: bool
+) -> None:
     """Run a job from its lists to its release. Run it again to resume; what is done is not done again.
 
     \b
@@ -145,9 +154,11 @@ def signal(cases: str) -> None:
     from . import signal_cases
 
     wrong = False
-    for result in signal_cases.run(Path(cases)):
-        wrong |= not result.as_wanted
-        click.echo(json.dumps(result.shown(), ensure_ascii=False))
+    for result, mismatch in signal_cases.run(cases):
+        click.echo(json.dumps(result, ensure_ascii=False))
+        if mismatch:
+            wrong = True
+            click.echo(f"{result['id']}: {mismatch}", err=True)
     raise SystemExit(1 if wrong else 0)
 
 
@@ -185,6 +196,7 @@ def explain(directory: str, url: str | None, pair_id: int | None, as_json: bool)
     fairshard explain work --url https://example.org/cat.jpg
     fairshard explain release --pair-id -4043011489998080786
     """
+    from . import _story
     from . import explain as explains
 
     if (url is None) == (pair_id is None):
@@ -193,7 +205,7 @@ def explain(directory: str, url: str | None, pair_id: int | None, as_json: bool)
     if as_json:
         _print_json(found)
     else:
-        _STDOUT.print(explains.text(found), markup=False)
+        click.echo(_story.explain_text(found))
     raise SystemExit(0 if found["found"] else 1)
 
 
@@ -211,6 +223,7 @@ def lookup(release: str, as_json: bool, **asked: str | None) -> None:
     fairshard lookup release --image my_painting.png
     fairshard lookup release --domain example.org
     """
+    from . import _story
     from . import lookup as lookups
 
     if sum(value is not None for value in asked.values()) != 1:
@@ -219,7 +232,7 @@ def lookup(release: str, as_json: bool, **asked: str | None) -> None:
     if as_json:
         _print_json(found)
     else:
-        _STDOUT.print(lookups.text(found), markup=False)
+        click.echo(_story.lookup_text(found))
 
 
 @main.command()
@@ -258,14 +271,13 @@ def sql(directory: str, query: str | None, as_json: bool) -> None:
     \b
     fairshard sql work "SELECT reason, count(*) FROM dropped GROUP BY ALL ORDER BY 2 DESC"
     """
-    from . import sql as sqls
+    from . import _catalog
 
-    text = query if query is not None else click.get_text_stream("stdin").read()
-    table = sqls.run(directory, text)
+    table = _catalog.sql(directory, query if query is not None else click.get_text_stream("stdin").read())
     if as_json:
         _print_json(table.to_pylist())
     else:
-        sqls.show(table, _STDOUT)
+        _print_rows(table)
 
 
 @main.command()
@@ -280,8 +292,11 @@ def train(config: str, as_json: bool) -> None:
     from . import train as trains
 
     job = configs.load(config)
-    found = trains.run(job.release_dir, job.path(job.config.train.out_dir), job.config.train)
-    _print_json(found) if as_json else click.echo(trains.text(found))
+    found = trains.run(job.release_dir, job.run_dir, job.config.train)
+    if as_json:
+        _print_json(found)
+    else:
+        _print_run(found)
 
 
 def _with(job: Job, **overrides: str | None) -> Job:
@@ -297,12 +312,48 @@ def _plain(document: Any) -> Any:
     return dataclasses.asdict(document) if dataclasses.is_dataclass(document) else document  # type: ignore[arg-type]
 
 
+def _print_rows(rows: pa.Table) -> None:
+    """Rows for people, at most ``_SHOWN``; ``--json`` gives all."""
+    table = Table(box=None, pad_edge=False)
+    for field in rows.schema:
+        number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        table.add_column(field.name, justify="right" if number else "left", overflow="fold")
+    for row in rows.slice(0, _SHOWN).to_pylist():
+        table.add_row(*(Text("" if value is None else _cell(value)) for value in row.values()))
+    _STDOUT.print(table)
+    if rows.num_rows > _SHOWN:
+        click.echo(f"{rows.num_rows - _SHOWN:,} more rows; --json prints all", err=True)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.hex() if len(value) <= _CELL_BYTES else f"{value[:_CELL_BYTES].hex()}... ({len(value):,} bytes)"
+    return str(value)
+
+
+def _print_run(found: TrainResult) -> None:
+    click.echo(f"model: {found.checkpoint}{' (was done)' if found.already_done else ''}")
+    for direction, scores in found.record["retrieval"].items():
+        click.echo(f"{direction}: {json.dumps(scores)}")
+
+
 def _print_funnel(found: dict[str, Any]) -> None:
     table = Table(box=None, pad_edge=False)
-    for name, side in (("stage", "left"), ("in", "right"), ("out", "right"), ("seconds", "right"), ("peak MB", "right")):
+    for name, side in (
+        ("stage", "left"),
+        ("in", "right"),
+        ("out", "right"),
+        ("seconds", "right"),
+        ("peak MB", "right"),
+    ):
         table.add_column(name, justify=side)  # type: ignore[arg-type]
     for stage in found["stages"]:
-        numbers = [f"{stage['rows_in']:,}", f"{stage['rows_out']:,}", f"{stage['seconds']:.1f}", f"{stage['peak_mb']:.0f}"]
+        numbers = [
+            f"{stage['rows_in']:,}",
+            f"{stage['rows_out']:,}",
+            f"{stage['seconds']:.1f}",
+            f"{stage['peak_mb']:.0f}",
+        ]
         made = "" if stage["made_now"] else "(was done)"
         table.add_row(stage["stage"], *numbers, made)
     _STDOUT.print(table)

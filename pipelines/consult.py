@@ -171,7 +171,7 @@ def match_registries(work: Work, now: datetime) -> None:
 def ask_hosts(work: Work, names: dict[str, list[str]], how: str) -> None:
     """Write ``host_file`` and the ``signal`` rows of what hosts say."""
     job, policy = work.job, work.job.policy
-    asking = fingerprint(work.version, work.marks("ingest"), job.config.consult, job.config.fetch.proxy, how)
+    asking = fingerprint(work.version, work.marks("ingest"), job.config.consult, how)
     judging = fingerprint(asking, policy.ai_agent_proxy)
     undone = [
         (kind, name)

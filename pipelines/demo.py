@@ -34,9 +34,7 @@ def run(folder: Path, train: bool = True) -> dict[str, Any]:
         from . import train as trains
 
         made = job(folder, "")
-        found["train"] = dataclasses.asdict(
-            trains.run(made.release_dir, made.path(made.config.train.out_dir), made.config.train)
-        )
+        found["train"] = dataclasses.asdict(trains.run(made.release_dir, made.run_dir, made.config.train))
     return found
 
 
@@ -49,7 +47,7 @@ def job(folder: Path, proxy: str) -> configs.Job:
         work_dir=str(base / "work"),
         release_dir=str(base / "release"),
         fetch=dataclasses.replace(loaded.config.fetch, proxy=proxy),
-        train=dataclasses.replace(loaded.config.train, out_dir=str(base / "run")),
+        run_dir=str(base / "run"),
     )
     return dataclasses.replace(loaded, config=config)
 

@@ -13,6 +13,9 @@ from ..schemas.tables import PAIR
 from ..udfs.urls import canonical_key
 from ._catalog import Catalog, open_catalog
 from ._shards import shard_name
+from ._story import explain_text as text
+
+__all__ = ["explain", "text"]
 
 # Pairs whose URL is like the one asked for, of the same host if there are any.
 _NEAREST = """
@@ -43,8 +46,8 @@ def explain(folder: str, *, url: str | None = None, pair_id: int | None = None) 
         pair_id: of the pair.
 
     Returns:
-        asked, directory (work or release), pairs (one story each), nearest (pairs with a URL like it, if there
-        is no pair) and note (why there may be none, or null). Nothing was found if ``pairs`` is empty.
+        asked, found, directory (work or release), pairs (one story each), nearest (pairs with a URL like it, if there
+        is no pair) and note (why there may be none, or null).
 
     Raises:
         ReleaseError: the folder is neither a work directory nor a finished release.
@@ -57,6 +60,7 @@ def explain(folder: str, *, url: str | None = None, pair_id: int | None = None) 
     found = _find(catalog, key, pair_id)
     return {
         "asked": {"url": url, "url_key": key, "pair_id": pair_id},
+        "found": bool(found),
         "directory": "release" if catalog.is_release else "work",
         "pairs": [_story(catalog, row) for row in found],
         "nearest": catalog.dicts(_NEAREST, key=key) if key and not found else [],

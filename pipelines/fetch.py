@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import tarfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -68,7 +68,7 @@ class FetchTask:
     fingerprint: str
     facts: str
     asked: tuple[str, ...]
-    http: tuple[tuple[str, object], ...]
+    http: tuple[tuple[str, Any], ...]
     config: Fetch
     stops: frozenset[str]
     stops_cond: bool
@@ -84,7 +84,12 @@ class _Rows:
     def dropped(self) -> list[dict]:
         """Pairs without an image. Refusals are the gate's business: here they are only not there."""
         return [
-            {"pair_id": row["pair_id"], "stage": "fetch", "reason": f"failed:{row['error']}", "evidence": row["final_url"]}
+            {
+                "pair_id": row["pair_id"],
+                "stage": "fetch",
+                "reason": f"failed:{row['error']}",
+                "evidence": row["final_url"],
+            }
             for row in self.image
             if row["status"] == "failed"
         ]
@@ -217,7 +222,8 @@ class _WorkShard:
 @contextmanager
 def _work_shard(task: Task, partition: str) -> Iterator[_WorkShard]:
     scratch, name = task.scratch("work.tar"), posixpath.join("work_shard", f"{partition}.tar")
-    with fsspec.open(scratch, "wb") as sink:
+    fs, plain = fsspec.core.url_to_fs(scratch)
+    with fs.open(plain, "wb") as sink:
         shard = _WorkShard(name, sink)
         yield shard
         shard.end()
@@ -246,7 +252,7 @@ async def _fetch_all(task: FetchTask, pairs_of: dict[str, list[int]], rows: _Row
                     ]
 
 
-async def _answers(task: FetchTask, urls: list[str]) -> AsyncIterator[tuple[str, Any]]:
+async def _answers(task: FetchTask, urls: list[str]) -> AsyncGenerator[tuple[str, Any]]:
     from ._http import Client, HttpOptions, Request
 
     stop = stopper(task.stops, task.stops_cond)

@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ..schemas.config import fingerprint
 from ..schemas.tables import PAIR, REJECTED
+from ..udfs.arrow import pc
 from ..udfs.text import caption_clean, stable_hash
 from ..udfs.urls import url_href, url_key
 from . import _sources

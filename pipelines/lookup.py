@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,24 @@ from . import _manifest
 from ._catalog import Catalog, open_catalog
 from ._release import Release
 from ._shards import shard_name
+from ._story import lookup_text as text
+
+__all__ = ["SHOWN_ROWS", "lookup", "text"]
 
 SHOWN_ROWS = 100
 
 _BY_URL = "SELECT pair_id, 'url' AS match, NULL::INTEGER AS distance FROM outcome WHERE url_key = $key"
 _BY_DOMAIN = """
 SELECT pair_id, 'domain' AS match, NULL::INTEGER AS distance
-FROM outcome WHERE host IN (SELECT host FROM (SELECT DISTINCT host FROM outcome) WHERE list_contains(host_suffixes(host), $key))
+FROM outcome WHERE host IN (
+    SELECT host FROM (SELECT DISTINCT host FROM outcome) WHERE list_contains(host_suffixes(host), $key)
+)
 """
 _BY_CREATOR = """
 SELECT pair_id, 'creator' AS match, NULL::INTEGER AS distance
-FROM outcome WHERE creator IN (SELECT creator FROM (SELECT DISTINCT creator FROM outcome) WHERE name_key(creator) = $key)
+FROM outcome WHERE creator IN (
+    SELECT creator FROM (SELECT DISTINCT creator FROM outcome) WHERE name_key(creator) = $key
+)
 """
 
 # The strictest tie to each picture: the same bytes, else the same look. Hashes of flat pictures mean nothing.
@@ -55,35 +61,33 @@ FROM found JOIN outcome ON found.pair_id = outcome.pair_id
 """
 
 
-@dataclass(frozen=True)
-class Question:
-    """What to look for: exactly one of the four.
+def lookup(
+    folder: str,
+    *,
+    url: str | None = None,
+    image: str | None = None,
+    creator: str | None = None,
+    domain: str | None = None,
+) -> dict[str, Any]:
+    """The pairs of a release that somebody asks about: exactly one thing is asked.
 
-    Attributes:
+    Args:
+        folder: the release.
         url: of a picture, in any spelling.
-        image: path of a picture.
+        image: path of a picture, found by its bytes or its look.
         creator: name, as sources state it; case and spacing do not matter.
         domain: host or domain; covers its subdomains.
-    """
-
-    url: str | None = None
-    image: str | None = None
-    creator: str | None = None
-    domain: str | None = None
-
-
-def lookup(folder: str, question: Question) -> dict[str, Any]:
-    """The pairs of a release that somebody asks about.
 
     Returns:
-        asked, released and dropped (numbers), pairs (the first ``SHOWN_ROWS``, released ones first, each with
+        asked, found, released and dropped (numbers), pairs (the first ``SHOWN_ROWS``, released ones first, each with
         what matched and how many bits differ) and note (or null).
 
     Raises:
         ReleaseError: not a finished release.
         InputError: not exactly one thing is asked, it is not what it should be, or the picture cannot be read.
     """
-    asked = {name: value for name, value in vars(question).items() if value is not None}
+    given = {"url": url, "image": image, "creator": creator, "domain": domain}
+    asked = {name: value for name, value in given.items() if value is not None}
     if len(asked) != 1:
         raise InputError("lookup", f"is asked about {len(asked)} things", "one of url, image, creator and domain")
     catalog = open_catalog(folder)
@@ -96,7 +100,13 @@ def lookup(folder: str, question: Question) -> dict[str, Any]:
     else:
         sql, key = {"url": (_BY_URL, _url), "creator": (_BY_CREATOR, _name), "domain": (_BY_DOMAIN, _host)}[kind]
         _found(catalog, sql, key=key(value))
-    return {"asked": asked, **_answer(catalog), "note": " ".join([*notes, *_withheld(catalog)]) or None}
+    answer = _answer(catalog)
+    return {
+        "asked": asked,
+        "found": bool(answer["pairs"]),
+        **answer,
+        "note": " ".join([*notes, *_withheld(catalog)]) or None,
+    }
 
 
 def _answer(catalog: Catalog) -> dict[str, Any]:

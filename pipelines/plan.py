@@ -15,8 +15,8 @@ from ..schemas.policy import Policy
 from ..schemas.tables import TABLES
 from . import _gate, _registries, _run
 from ._engine import DuckDBEngine
-from ._store import Store, arrow_filesystem, require
-from ._work import STAGES
+from ._store import Store, arrow_filesystem
+from ._work import STAGES, require
 
 REASONS = """
 SELECT reason, count(*) AS pairs FROM refused GROUP BY reason ORDER BY pairs DESC, reason
@@ -88,7 +88,9 @@ def show(found: dict[str, Any], console: Console) -> None:
         console.print(f"source {source['name']}: {source['format']}{rows}", markup=False)
     for registry in found["registries"]:
         hidden = ", sensitive" if registry["sensitive"] else ""
-        console.print(f"registry {registry['name']}: {registry['rules']:,} by {registry['scope']}{hidden}", markup=False)
+        console.print(
+            f"registry {registry['name']}: {registry['rules']:,} by {registry['scope']}{hidden}", markup=False
+        )
     for stage in found["stages"]:
         done = stage["partitions_done"]
         console.print(f"stage {stage['stage']}: {f'{done} partitions committed' if done else 'to do'}", markup=False)

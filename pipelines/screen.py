@@ -117,11 +117,15 @@ def match_lists(work: Work, now: datetime) -> None:
         task.expires_at = _registries.next_change(rules, now)
         work.scan("screen", "pair", "image")
         work.engine.register("active", _registries.in_force(rules, now, policy.purpose))
-        _hits(work.engine, policy)
+        hits(work.engine, policy)
         work.write(task, "signal", SIGNAL, now=now)
 
 
-def _hits(engine: Engine, policy: Policy) -> None:
+def hits(engine: Engine, policy: Policy) -> None:
+    """Name ``hit`` on an engine: pair_id, rule_id and distance of every match.
+
+    Needs the relations ``pair``, ``image`` and ``active``, the rules in force.
+    """
     engine.step("comparable", COMPARABLE, min_quality=policy.pdq_min_quality)
     engine.step("bytes_hit", BYTES_HIT)
     for name, sql in (("final", FINAL), ("moved", MOVED), ("moved_parent", MOVED_PARENT), ("moved_hit", MOVED_HIT)):

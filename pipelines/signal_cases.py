@@ -68,7 +68,7 @@ def judge(case: dict, folder: str | Path, where: str = "case") -> dict:
         "id": read.id,
         "verdict": verdict,
         "tags": sorted({tag for piece in pieces for tag in piece.tags}),
-        "evidence": [dataclasses.asdict(piece) for piece in pieces],
+        "evidence": [dataclasses.asdict(piece) | {"tags": list(piece.tags)} for piece in pieces],
     }
 
 

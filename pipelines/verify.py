@@ -8,33 +8,37 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import zip_longest
-from typing import Any
+from typing import Any, TypedDict, get_args
 
 import pyarrow as pa
 
-from ..schemas.config import fingerprint
-from ..schemas.errors import ReleaseError, SqlError
+from ..schemas import typed_yaml
+from ..schemas.config import Registry, Scope, fingerprint
+from ..schemas.errors import InputError, ReleaseError, SqlError
+from ..schemas.policy import Policy
 from . import _manifest
 from ._catalog import Catalog, open_release
 from ._recheck import violations
+from ._registries import load_one
 from ._release import CATALOG, MANIFEST, Release
 from ._shards import Sample, read_samples, shard_name
 from ._store import read_parquet
 
+SCOPES = get_args(Scope)
+
 _REPEATED = """
-SELECT pair_id, count(*) AS n FROM outcome WHERE pair_id IS NOT NULL GROUP BY pair_id HAVING count(*) > 1 ORDER BY pair_id LIMIT 20
+SELECT pair_id, count(*) AS n FROM outcome
+WHERE pair_id IS NOT NULL GROUP BY pair_id HAVING count(*) > 1 ORDER BY pair_id LIMIT 20
 """
-_KEYS = (
-    "SELECT key, pair_id, caption, bytes FROM outcome WHERE outcome = 'released' AND shard_id = $shard_id ORDER BY key"
-)
+_KEYS = """
+SELECT key, pair_id, caption, bytes FROM outcome
+WHERE outcome = 'released' AND shard_id = $shard_id ORDER BY key
+"""
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(TypedDict):
     """Something that is not as it should be.
 
     Attributes:
@@ -49,16 +53,35 @@ class Finding:
     found: str
     expected: str
 
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.where}: {self.found}; expected {self.expected}"
+
+def line(finding: Finding) -> str:
+    """A finding in words."""
+    return f"{finding['kind']}: {finding['where']}: {finding['found']}; expected {finding['expected']}"
 
 
-def verify(folder: str, rules: pa.Table | None = None, now: datetime | None = None) -> list[Finding]:
+def rules(registries: Sequence[str]) -> pa.Table | None:
+    """Registries as the command line names them, ``SCOPE=FILE`` each, whatever their age; None if there are none.
+
+    Raises:
+        InputError: not of that form, or no such scope.
+        RegistryError: one cannot be read.
+    """
+    loaded = []
+    for text in registries:
+        scope, equals, path = text.partition("=")
+        if not equals or scope not in SCOPES:
+            raise InputError("--registry", f"is '{text}'", f"SCOPE=FILE, with one of {', '.join(SCOPES)}")
+        entry = {"name": posixpath.basename(path), "path": path, "scope": scope}
+        loaded.append(load_one(typed_yaml.build(Registry, entry, "--registry"), path).rules)
+    return pa.concat_tables(loaded) if loaded else None
+
+
+def verify(folder: str, today: pa.Table | None = None, now: datetime | None = None) -> list[Finding]:
     """Everything that is wrong with a release.
 
     Args:
         folder: the release.
-        rules: ``rule``[n] to check the released pairs against, if any.
+        today: ``rule``[n] to check the released pairs against, if any.
         now: when the rules have to be in force; the present if not given.
 
     Raises:
@@ -72,10 +95,10 @@ def verify(folder: str, rules: pa.Table | None = None, now: datetime | None = No
         findings += _counts(catalog, manifest)
         for row in catalog.dicts("SELECT shard_id, path FROM shard ORDER BY shard_id"):
             findings += _shard(release, catalog, row["shard_id"])
-        if rules is not None:
-            findings += _opted_out(catalog, rules, manifest["policy"], now or datetime.now(UTC))
+        if today is not None:
+            findings += _opted_out(release, today, manifest["policy"], now or datetime.now(UTC))
     except (ReleaseError, SqlError) as error:
-        findings.append(Finding("unreadable", error.where, error.found.partition("\n")[0], "the tables of a release"))
+        findings.append(_finding("unreadable", error.where, error.found.partition("\n")[0], "the tables of a release"))
     return findings
 
 
@@ -84,16 +107,16 @@ def _files(release: Release, manifest: dict[str, Any]) -> Iterator[Finding]:
     for name, fact in sorted(listed.items()):
         # A name that leads elsewhere is never opened: only what lies in the release is read.
         if name not in present or posixpath.normpath(name) != name:
-            yield Finding("missing_file", name, "is not there", f"{fact['bytes']} bytes")
+            yield _finding("missing_file", name, "is not there", f"{fact['bytes']} bytes")
             continue
         found = release.fact(name)
         if (found.sha256, found.bytes) != (fact["sha256"], fact["bytes"]):
-            yield Finding(
+            yield _finding(
                 "changed_file", name, f"{found.bytes} bytes, sha256 {found.sha256}",
                 f"{fact['bytes']} bytes, sha256 {fact['sha256']}",
             )  # fmt: skip
     for name in sorted(present - set(listed) - {MANIFEST, CATALOG}):
-        yield Finding("extra_file", name, "is there", "only files that the manifest lists")
+        yield _finding("extra_file", name, "is there", "only files that the manifest lists")
 
 
 def _counts(catalog: Catalog, manifest: dict[str, Any]) -> Iterator[Finding]:
@@ -101,66 +124,60 @@ def _counts(catalog: Catalog, manifest: dict[str, Any]) -> Iterator[Finding]:
     found = {"counts": _manifest.counts(catalog), "sources": _manifest.sources(catalog)}
     for name, recount in found.items():
         if recount != manifest[name]:
-            yield Finding("wrong_count", f"{MANIFEST}: {name}", f"tables say {recount}", f"{manifest[name]}")
+            yield _finding("wrong_count", f"{MANIFEST}: {name}", f"tables say {recount}", f"{manifest[name]}")
     for row in catalog.dicts(_REPEATED):
-        yield Finding("wrong_count", f"pair {row['pair_id']}", f"is there {row['n']} times", "once")
+        yield _finding("wrong_count", f"pair {row['pair_id']}", f"is there {row['n']} times", "once")
     if manifest.get("policy_fingerprint") != fingerprint(manifest["policy"]):
-        yield Finding("changed_file", f"{MANIFEST}: policy", "has another fingerprint", "the policy as released")
+        yield _finding("changed_file", f"{MANIFEST}: policy", "has another fingerprint", "the policy as released")
 
 
 def _shard(release: Release, catalog: Catalog, shard_id: int) -> Iterator[Finding]:
     """The samples of one shard against the tables and the sidecar."""
     tar, table = shard_name(shard_id), shard_name(shard_id, "parquet")
-    expected = catalog.dicts(_KEYS, shard_id=shard_id)
+    rows = {row["key"]: row for row in catalog.dicts(_KEYS, shard_id=shard_id)}
     try:
-        described = read_parquet(f"{release.root}/{table}").to_pylist()
+        described = {meta["key"]: meta for meta in read_parquet(f"{release.root}/{table}").to_pylist()}
         with release.fs.open(release.path(tar), "rb") as file:
-            samples = list(_compared(read_samples(file, tar), expected, described))  # type: ignore[arg-type]
-    except (ReleaseError, OSError, pa.ArrowException) as error:
-        yield Finding("unreadable", tar, str(error), "a whole shard and its sidecar")
+            for sample in read_samples(file, tar):  # type: ignore[arg-type]
+                row, meta = rows.pop(sample.key, None), described.pop(sample.key, None)
+                for found, expected in _differences(sample, row, meta):
+                    yield _finding("wrong_sample", f"{tar}: {sample.key}", found, expected)
+    except (ReleaseError, OSError, pa.ArrowException, KeyError) as error:
+        yield _finding("unreadable", tar, str(error), "a whole shard and its sidecar")
         return
-    for key, problem, wanted in samples:
-        if problem:
-            yield Finding("wrong_sample", f"{tar}: {key}", problem, wanted)
+    for key in sorted({*rows, *described}):
+        yield _finding("wrong_sample", f"{tar}: {key}", "is in pairs or in the sidecar, but not in the tar", "in all")
 
 
-def _compared(
-    samples: Iterator[Sample], expected: list[dict[str, Any]], described: list[dict[str, Any]]
-) -> Iterator[tuple[str, str, str]]:
-    for sample, row, meta in zip_longest(samples, expected, described):
-        if sample is None or row is None or meta is None:
-            key = sample.key if sample else row["key"] if row else meta["key"]
-            places = zip(("tar", "pairs", "sidecar"), (sample, row, meta), strict=True)
-            yield (
-                key,
-                f"is not in {', '.join(name for name, there in places if there is None)}",
-                "a sample in all three",
-            )
-        else:
-            yield (sample.key, *_difference(sample, row, meta))
+def _differences(sample: Sample, row: dict | None, meta: dict | None) -> Iterator[tuple[str, str]]:
+    """What is wrong with a sample, and what it should be."""
+    pictures = [data for name, data in sample.parts.items() if name not in ("json", "txt")]
+    if row is None or meta is None:
+        yield "is not in pairs, not in the sidecar, or twice in the tar", "once in each"
+    elif len(pictures) != 1 or len(sample.parts) != 3:
+        yield f"has the parts {', '.join(sorted(sample.parts))}", "a picture, json and txt"
+    else:
+        if _json(sample.parts["json"]) != meta or meta["pair_id"] != row["pair_id"]:
+            yield f"its JSON or its sidecar (pair {meta['pair_id']}) says something else", f"pair {row['pair_id']}"
+        if not sample.parts["txt"].decode(errors="replace") == meta["caption"] == row["caption"]:
+            yield "its caption is another in the tar, the sidecar or pairs", "the same everywhere"
+        if len(pictures[0]) != row["bytes"]:
+            yield f"its picture has {len(pictures[0])} bytes", f"{row['bytes']}"
 
 
-def _difference(sample: Sample, row: dict[str, Any], meta: dict[str, Any]) -> tuple[str, str]:
-    """What differs between a sample and its rows, and what it should be; empty if nothing does."""
-    pictures = {name: data for name, data in sample.parts.items() if name not in ("json", "txt")}
-    if len(pictures) != 1 or len(sample.parts) != 3:
-        return f"has the parts {', '.join(sorted(sample.parts))}", "a picture, json and txt"
+def _json(data: bytes) -> Any:
     try:
-        stated = json.loads(sample.parts["json"])
+        return json.loads(data)
     except (ValueError, RecursionError):
-        return "its JSON cannot be read", "JSON"
-    if sample.key != row["key"] or stated != meta:
-        return "its JSON differs from the sidecar", f"the sample {row['key']}"
-    if meta["pair_id"] != row["pair_id"] or sample.parts["txt"] != row["caption"].encode() != meta["caption"].encode():
-        return f"is pair {meta['pair_id']} or has another caption", f"pair {row['pair_id']} with its caption"
-    size = len(next(iter(pictures.values())))
-    return (f"its picture has {size} bytes", f"{row['bytes']}") if size != row["bytes"] else ("", "")
+        return None
 
 
-def _opted_out(catalog: Catalog, rules: pa.Table, policy: dict[str, Any], now: datetime) -> Iterator[Finding]:
-    for row in violations(catalog, rules, policy, now):
+def _opted_out(release: Release, today: pa.Table, policy: dict[str, Any], now: datetime) -> Iterator[Finding]:
+    for row in violations(release, today, typed_yaml.build(Policy, policy, f"{MANIFEST}: policy"), now):
         key = row["rule_key"] if row["rule_key"] is not None else f"rule {row['rule_id']}"
-        yield Finding(
-            "opted_out", f"sample {row['sample_key']} (pair {row['pair_id']}, {row['url']})",
-            f"registry {row['registry']} says deny by {row['scope']}: {key}", "no reservation",
-        )  # fmt: skip
+        where = f"sample {row['sample_key']} (pair {row['pair_id']}, {row['url']})"
+        yield _finding("opted_out", where, f"{row['registry']} denies by {row['scope']}: {key}", "no reservation")
+
+
+def _finding(kind: str, where: str, found: str, expected: str) -> Finding:
+    return {"kind": kind, "where": where, "found": found, "expected": expected}

@@ -12,6 +12,7 @@ from . import policy as policies
 from . import typed_yaml
 from .errors import ConfigError
 from .policy import Policy
+from .train_config import TrainConfig
 
 Scope = Literal["url", "url_prefix", "host", "domain", "creator", "licence", "md5", "sha256", "phash", "pdq"]
 
@@ -169,26 +170,23 @@ class Emit:
 
 
 @dataclass(frozen=True)
-class Train:
-    """The model trained on the release; see ``fairshard.pipelines.train``."""
-
-    out_dir: str = "run"
-
-
-@dataclass(frozen=True)
-class Audit:
-    """Checks on a release and on the model trained on it; see ``fairshard.pipelines.audit``."""
-
-    out_dir: str = "audit"
-
-
-@dataclass(frozen=True)
 class Config:
-    """A whole job. Relative paths are relative to ``folder``, the config file's own."""
+    """A whole job. Relative paths are relative to the config file.
+
+    Attributes:
+        work_dir: tables, completion markers and renditions; any fsspec URL.
+        release_dir: what is published.
+        run_dir: what training leaves: checkpoints, loss, retrieval.
+        engine: where SQL runs.
+        compute: where work on bytes runs.
+        workers: processes and engine threads; the machine's cores if 0.
+        memory_limit_gb: of the engine; its own default if not given.
+    """
 
     work_dir: str
     release_dir: str
     sources: tuple[Source, ...]
+    run_dir: str = "run"
     registries: tuple[Registry, ...] = ()
     policy: str = "strict"
     engine: Literal["duckdb", "spark"] = "duckdb"
@@ -202,8 +200,7 @@ class Config:
     dedup: Dedup = field(default_factory=Dedup)
     balance: Balance = field(default_factory=Balance)
     emit: Emit = field(default_factory=Emit)
-    train: Train = field(default_factory=Train)
-    audit: Audit = field(default_factory=Audit)
+    train: TrainConfig = field(default_factory=TrainConfig)
 
 
 @dataclass(frozen=True)
@@ -225,6 +222,10 @@ class Job:
     @property
     def release_dir(self) -> str:
         return self.path(self.config.release_dir)
+
+    @property
+    def run_dir(self) -> str:
+        return self.path(self.config.run_dir)
 
 
 def load(path: str | Path) -> Job:

@@ -97,7 +97,7 @@ def load(name_or_path: str, folder: Path) -> Policy:
 
 
 def _preset(name: str) -> Policy:
-    text = resources.files(__package__).joinpath("presets", f"{name}.yaml").read_text(encoding="utf-8")
+    text = resources.files("fairshard.schemas").joinpath("presets", f"{name}.yaml").read_text(encoding="utf-8")
     return typed_yaml.build(Policy, typed_yaml.parse(text, name), name)
 
 

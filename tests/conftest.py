@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-
 from fairshard.pipelines._store import Store
 from fairshard.pipelines._work import Work
 from fairshard.schemas.config import from_mapping
@@ -55,7 +54,12 @@ def _maker(tmp_path: Path, engine_name: str) -> Iterator[Callable[..., Work]]:
         work.close()
 
 
-_BY_TYPE = {pa.string(): "", pa.int64(): 0, pa.int32(): 0, pa.timestamp("us", tz="UTC"): datetime(2026, 1, 1, tzinfo=UTC)}
+_BY_TYPE = {
+    pa.string(): "",
+    pa.int64(): 0,
+    pa.int32(): 0,
+    pa.timestamp("us", tz="UTC"): datetime(2026, 1, 1, tzinfo=UTC),
+}
 _DEFAULTS = {
     "pair": {"url": "https://a.example/1.jpg", "host": "a.example", "domain": "a.example", "source": "list"},
     "image": {"status": "ok"},

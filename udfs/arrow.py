@@ -11,10 +11,15 @@ import functools
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute
 
 from ..schemas.errors import ContractError
+
+# pyarrow makes its compute functions when it is imported, where type checkers cannot see them.
+pc: Any = pyarrow.compute
 
 
 @dataclass(frozen=True)

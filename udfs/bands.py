@@ -76,7 +76,15 @@ def probe_table(bands: list[Band], words: int, radius: int) -> pa.Table:
     """
     limits = [share - 1 for share in _shares(radius + 1, words)]
     rows = [
-        (band.word, limits[band.word], band.shift, (1 << band.width) - 1, number << _NUMBER_SHIFT, flip, band.shift + top)
+        (
+            band.word,
+            limits[band.word],
+            band.shift,
+            (1 << band.width) - 1,
+            number << _NUMBER_SHIFT,
+            flip,
+            band.shift + top,
+        )
         for number, band in enumerate(bands)
         for flip, top in _flips(band)
     ]

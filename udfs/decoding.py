@@ -33,6 +33,7 @@ REASONS = {
 }
 
 MAX_PIXELS = 89_478_485  # Pillow's own: a quarter of a GiB in RGB
+_MAX_SIDE_PX = 1 << 20  # OpenCV's own; far beyond it, filters of a side's length outgrow memory
 
 # A progressive JPEG can ask for a pass over all of its pixels in a dozen bytes, at about 0.1 ns a pixel.
 _MAX_SCANNED_PIXELS = 100 * MAX_PIXELS
@@ -185,6 +186,8 @@ def _decode(data: bytes, mime: str, max_pixels: int) -> Decoded:
         raise Undecodable("zero_area", f"{width} x {height} px")
     if width * height > max_pixels:
         raise Undecodable("too_many_pixels", f"{width} x {height} px, {max_pixels} allowed")
+    if max(width, height) > _MAX_SIDE_PX:
+        raise Undecodable("too_many_pixels", f"{width} x {height} px, {_MAX_SIDE_PX} allowed for a side")
     if mime == "image/jpeg":
         _check_scans(data, width * height)
     image.load()

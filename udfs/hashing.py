@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from .arrow import udf
+from .arrow import pc, udf
 from .decoding import MAX_PIXELS, Decoded, Undecodable, decode, media_type
 from .pdq import pdq, pdq_dihedral
 from .phash import phash, phash_hex

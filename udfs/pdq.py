@@ -16,7 +16,6 @@ Source: https://github.com/facebook/ThreatExchange/blob/main/hashing/hashing.pdf
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
 _SMALLEST_SIDE_PX = 5  # below it pdqhash gives 256 zero bits of quality 0
+_LONGEST_QUICK_SIDE_PX = 16_384  # far above it rounding leaves little that is certain
 _GRID = 64
 _CODE = 16
 _MEDIAN = _CODE * _CODE // 2 - 1  # the lower of the two middle values, as pdqhash takes it
@@ -51,14 +51,15 @@ def pdq(rgb: Pixels) -> tuple[bytes, int]:
     height, width = rgb.shape[:2]
     if min(height, width) < _SMALLEST_SIDE_PX:
         return bytes(32), 0
-    scale = _error_scale(height, width)
-    grid = _quick_grid(rgb)
-    code, quality = _quick_code(grid), _quality_if_certain(grid, scale)
-    if quality is None or not _is_certain(code, scale):
-        # pdqhash takes a picture of 64 x 64 as it is, but only when it is asked for one orientation.
-        grid = _luma(rgb) if rgb.shape[:2] == (_GRID, _GRID) else _exact_grid(rgb)
-        code, quality = _exact_code(grid), _quality(grid)
-    return _bits(code), quality
+    if max(height, width) <= _LONGEST_QUICK_SIDE_PX:
+        scale = _error_scale(height, width)
+        grid = _quick_grid(rgb)
+        code, quality = _quick_code(grid), _quality_if_certain(grid, scale)
+        if quality is not None and _is_certain(code, scale):
+            return _bits(code), quality
+    # pdqhash takes a picture of 64 x 64 as it is, but only when it is asked for one orientation.
+    grid = _luma(rgb) if (height, width) == (_GRID, _GRID) else _exact_grid(rgb)
+    return _bits(_exact_code(grid)), _quality(grid)
 
 
 def pdq_dihedral(rgb: Pixels) -> list[bytes]:
@@ -71,11 +72,12 @@ def pdq_dihedral(rgb: Pixels) -> list[bytes]:
     height, width = rgb.shape[:2]
     if min(height, width) < _SMALLEST_SIDE_PX:
         return [bytes(32)] * 8
-    scale = _error_scale(height, width)
-    codes = _orientations(_quick_code(_quick_grid(rgb)))
-    if not all(_is_certain(code, scale) for code in codes):
-        codes = _orientations(_exact_code(_exact_grid(rgb)))
-    return [_bits(code) for code in codes]
+    if max(height, width) <= _LONGEST_QUICK_SIDE_PX:
+        scale = _error_scale(height, width)
+        codes = _orientations(_quick_code(_quick_grid(rgb)))
+        if all(_is_certain(code, scale) for code in codes):
+            return [_bits(code) for code in codes]
+    return [_bits(code) for code in _orientations(_exact_code(_exact_grid(rgb)))]
 
 
 # The quick path.
@@ -96,7 +98,7 @@ def _blur(pixels: NDArray) -> Floats:
     length, lanes = pixels.shape
     blurred = np.zeros((_GRID, lanes), np.float32)
     for start, stop, first, weights in _strips(length):
-        step = max(1, _SINGLE_THREAD // weights.size)
+        step = _SINGLE_THREAD // weights.size
         rows = pixels[start:stop]
         for lane in range(0, lanes, step):
             tile = rows[:, lane : lane + step].astype(np.float32)
@@ -104,34 +106,26 @@ def _blur(pixels: NDArray) -> Floats:
     return blurred
 
 
+@functools.lru_cache(maxsize=128)  # some 20 bytes a row and a column; pictures come in few sizes
 def _strips(length: int) -> tuple[tuple[int, int, int, Floats], ...]:
-    # Weights take some 20 bytes a row. Pictures come in few sizes, but a cache must not keep freaks.
-    return _kept_strips(length) if length <= 16_384 else tuple(_cut_strips(length))
-
-
-@functools.lru_cache(maxsize=128)
-def _kept_strips(length: int) -> tuple[tuple[int, int, int, Floats], ...]:
-    return tuple(_cut_strips(length))
-
-
-def _cut_strips(length: int) -> Iterator[tuple[int, int, int, Floats]]:
     """The filter matrix [64, length] in strips of columns, each with the rows that are not zero in it.
 
-    Yields: first column, last column + 1, first row, weights[rows, columns].
+    Returns: for each strip its first column, last column + 1, first row, and weights[rows, columns].
     """
     starts, bands = _tents(length)
     stops = starts + bands.shape[1]
-    step = max(32, length // 256)
-    for start in range(0, length, step):
-        stop = min(start + step, length)
-        first, last = int(np.searchsorted(stops, start, "right")), int(np.searchsorted(starts, stop))
-        if first == last:
-            continue  # columns between two samples of a picture narrower than the grid: impossible, see _tents
-        weights = np.zeros((last - first, stop - start), np.float32)
-        for row in range(first, last):
-            low, high = max(start, starts[row]), min(stop, stops[row])
-            weights[row - first, low - start : high - start] = bands[row, low - starts[row] : high - starts[row]]
-        yield start, stop, first, weights
+    return tuple(_strip(starts, stops, bands, start, min(start + 32, length)) for start in range(0, length, 32))
+
+
+def _strip(
+    starts: NDArray[np.int64], stops: NDArray[np.int64], bands: NDArray[np.float64], start: int, stop: int
+) -> tuple[int, int, int, Floats]:
+    first, last = int(np.searchsorted(stops, start, "right")), int(np.searchsorted(starts, stop))
+    weights = np.zeros((last - first, stop - start), np.float32)
+    for row in range(first, last):
+        low, high = max(start, starts[row]), min(stop, stops[row])
+        weights[row - first, low - start : high - start] = bands[row, low - starts[row] : high - starts[row]]
+    return start, stop, first, weights
 
 
 def _tents(length: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -190,11 +184,13 @@ def _quality_if_certain(grid: Floats, scale: float) -> int | None:
 
 def _exact_grid(rgb: Pixels) -> Floats:
     height, width = rgb.shape[:2]
+    # After the last filter along rows only sampled columns matter; each once, as a narrow picture repeats some.
+    columns, again = np.unique(_samples(width), return_inverse=True)
     picture = _luma(rgb)
     picture = _box(picture.T, *_window(width))
     picture = _box(picture.T, *_window(height))
-    picture = _box(picture.T, *_window(width))[_samples(width)]
-    return _box(picture.T, *_window(height))[_samples(height)]
+    picture = _box(picture.T, *_window(width))[columns]
+    return _box(picture.T, *_window(height))[_samples(height)][:, again]
 
 
 def _luma(rgb: Pixels) -> Floats:

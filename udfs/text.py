@@ -5,10 +5,9 @@ from __future__ import annotations
 import unicodedata
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import xxhash
 
-from .arrow import udf
+from .arrow import pc, udf
 
 # Control and format characters that carry no text: C0, DEL, C1, byte order marks, bidirectional overrides.
 # Joiners (U+200C, U+200D) stay: Persian, Hindi and emoji need them.

@@ -12,10 +12,9 @@ from urllib.parse import unquote_to_bytes
 
 import ada_url
 import pyarrow as pa
-import pyarrow.compute as pc
 from publicsuffixlist import PublicSuffixList
 
-from .arrow import udf
+from .arrow import pc, udf
 
 # What a WHATWG parser leaves as it is: a lower-case DNS name whose last label is no number (so no IPv4), no
 # port, and in path and query only characters that are never encoded. Dot segments and punycode, which a parser

@@ -60,7 +60,7 @@ class SampleWeb:
         self._failed: dict[str, int] = {}
         self._log: list[Request] = []
         self._port = port
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
@@ -101,7 +101,7 @@ class SampleWeb:
 
     def stop(self) -> None:
         """Close the port and all connections."""
-        if self._thread is not None:
+        if self._thread is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
             self._thread = None
@@ -112,13 +112,14 @@ class SampleWeb:
             self._thread.join()
 
     def _serve(self, listener: socket.socket) -> None:
-        with contextlib.closing(self._loop):
-            self._loop.run_until_complete(self._run(listener))
+        with asyncio.Runner() as runner:  # cancels what is still dripping when it ends
+            runner.run(self._run(listener))
 
     async def _run(self, listener: socket.socket) -> None:
         runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
         await runner.setup()
         await web.SockSite(runner, listener).start()
+        self._loop = asyncio.get_running_loop()
         self._ready.set()
         await self._stop.wait()
         await runner.cleanup()

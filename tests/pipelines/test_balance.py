@@ -1,9 +1,8 @@
 from collections import Counter
 
+from fairshard.pipelines import balance
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from fairshard.pipelines import balance
 
 ONE = {"max_per_domain": 2, "max_per_creator": 2, "max_per_caption": 1}
 
@@ -23,7 +22,9 @@ def test_off_unless_set(make_duckdb_work):
 
 
 def test_cap_per_domain(make_duckdb_work):
-    dropped = run(make_duckdb_work, {"max_per_domain": 10}, [pair(n) for n in range(-6, 6)] + [pair(99, domain="b.example")])
+    dropped = run(
+        make_duckdb_work, {"max_per_domain": 10}, [pair(n) for n in range(-6, 6)] + [pair(99, domain="b.example")]
+    )
     assert len(dropped) == 2 and 99 not in dropped
     assert {row["reason"] for row in dropped.values()} == {"cap_domain"}
     assert {row["evidence"] for row in dropped.values()} == {f"domain=a.example rank={n} cap=10" for n in (11, 12)}
@@ -58,7 +59,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ROWS, st.randoms())
 def test_caps_hold_and_neither_order_nor_a_second_pass_matters(make_duckdb_work, rows, random):
     pairs = [pair(n * 7919 - 50, *row) for n, row in enumerate(rows)]

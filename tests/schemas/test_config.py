@@ -1,7 +1,6 @@
 import pickle
 
 import pytest
-
 from fairshard.schemas import config, policy
 from fairshard.schemas.errors import ConfigError, FairshardError, MissingExtra, RegistryError
 

@@ -5,12 +5,11 @@ import zlib
 
 import numpy as np
 import pytest
+from fairshard.udfs.decoding import REASONS, Decoded, Undecodable, decode, media_type
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import FORMATS, drawing, encoded, every_file, in_mode, photograph
 from PIL import Image, ImageOps
-
-from fairshard.udfs.decoding import REASONS, Decoded, Undecodable, decode, media_type
 
 PICTURE = drawing(31, 40)
 
@@ -63,6 +62,7 @@ def test_opaque_alpha_is_no_alpha():
         ("unsupported", encoded(PICTURE.convert("LAB"), "TIFF")),
         ("too_many_pixels", _png(30_000, 30_000, (b"IDAT", zlib.compress(bytes(3_000_000))))),
         ("too_many_pixels", _png(12_000, 10_000)),  # no pixels in it: had it been decoded, it would be truncated
+        ("too_many_pixels", _png(1_100_000, 2)),
         ("zero_area", _png(0, 5)),
         ("zero_area", _png(5, 0)),
         ("corrupt", b"\xff\xd8\xff" + bytes(100) + b"\xff\xd9"),

@@ -1,5 +1,4 @@
 import pyarrow as pa
-
 from fairshard.udfs.evidence import number_text
 
 

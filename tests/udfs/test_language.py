@@ -2,12 +2,18 @@ import sys
 
 import pyarrow as pa
 import pytest
-
 from fairshard.schemas.errors import MissingExtra
 from fairshard.udfs import language as module
 from fairshard.udfs.language import language, language_score
 
-CAPTIONS = ["A brown dog runs over the wet beach", "Die Katze saß\nauf der Matte", None, "猫がマットの上に座った", "", "\x00\r\n"]
+CAPTIONS = [
+    "A brown dog runs over the wet beach",
+    "Die Katze saß\nauf der Matte",
+    None,
+    "猫がマットの上に座った",
+    "",
+    "\x00\r\n",
+]
 
 
 def test_labels_and_scores():
@@ -32,7 +38,9 @@ def test_empty(captions):
 def test_many_rows_on_every_engine(make_work):
     texts = [CAPTIONS[n % 2] if n % 3 else None for n in range(5000)]
     engine = make_work({}).engine
-    engine.register("caption", pa.table({"id": pa.array(range(5000), pa.int64()), "text": pa.array(texts, pa.string())}))
+    engine.register(
+        "caption", pa.table({"id": pa.array(range(5000), pa.int64()), "text": pa.array(texts, pa.string())})
+    )
     rows = engine.rows("SELECT id, language(text) AS label, language_score(text) AS score FROM caption ORDER BY id")
     assert rows["label"].to_pylist() == language(pa.array(texts)).to_pylist()
     assert rows["score"].to_pylist() == language_score(pa.array(texts)).to_pylist()

@@ -1,11 +1,10 @@
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from fairshard.schemas.errors import ContractError
 from fairshard.udfs import text
 from fairshard.udfs.arrow import udf
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def clean(caption, most=2000):
@@ -53,7 +52,11 @@ def test_counts():
 
 def test_the_hash_is_xxh3_and_never_changes():
     # As xxhsum prints them.
-    assert text.stable_hash(pa.array(["", None, "a"])).to_pylist() == [0x2D06800538D394C2, None, 0xE6C632B61E964E1F - 2**64]
+    assert text.stable_hash(pa.array(["", None, "a"])).to_pylist() == [
+        0x2D06800538D394C2,
+        None,
+        0xE6C632B61E964E1F - 2**64,
+    ]
 
 
 def test_a_function_is_held_to_its_contract():

@@ -80,7 +80,8 @@ def strictest_evidence(kind: str, found: Iterable[Evidence]) -> Evidence:
     if not pieces:
         return Evidence(kind)
     verdict = strictest(piece.verdict for piece in pieces)
-    chosen = next(piece for piece in pieces if piece.verdict == verdict)
+    deciding = [piece for piece in pieces if piece.verdict == verdict]
+    chosen = next((piece for piece in deciding if piece.value or piece.detail), deciding[0])
     tags = tuple(tag for piece in pieces for tag in piece.tags)
     return Evidence(kind, verdict, chosen.scope, chosen.value, chosen.source, tags, chosen.detail)
 

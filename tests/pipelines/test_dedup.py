@@ -1,0 +1,170 @@
+import random
+
+import pytest
+from fairshard.pipelines import dedup
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+PDQ = bytes(range(32))
+
+
+def flipped(pdq, bits):
+    """A PDQ that differs in the given number of bits."""
+    return (int.from_bytes(pdq, "big") ^ ((1 << bits) - 1)).to_bytes(32, "big")
+
+
+def picture(pair_id, sha256=None, phash=None, pdq=None, quality=100, size=(100, 100)):
+    """A picture unlike all others, but for what is given."""
+    rng = random.Random(pair_id)
+    return {
+        "pair_id": pair_id,
+        "sha256": sha256 or f"{pair_id:064x}",
+        "phash": rng.getrandbits(64) - 2**63 if phash is None else phash,
+        "pdq": pdq or rng.randbytes(32),
+        "pdq_quality": quality,
+        "width_px": size[0],
+        "height_px": size[1],
+    }
+
+
+def run(make, images, config=None, **tables):
+    """``duplicate`` as pair_id: (group_id, keeper_id, kind, distance), and ``dropped`` as pair_id: (reason, evidence)."""
+    pairs = [{"pair_id": image["pair_id"], "url_key": str(image["pair_id"]), "caption": "a"} for image in images]
+    work = make({"dedup": config or {}}, pair=pairs, image=images, **tables)
+    dedup.run(work)
+    duplicate = {
+        row["pair_id"]: (row["group_id"], row["keeper_id"], row["kind"], row["distance"])
+        for row in work.store.read("duplicate").to_pylist()
+    }
+    rows = work.store.read("dropped", ["dedup"]).to_pylist()
+    assert {row["stage"] for row in rows} <= {"dedup"}
+    return duplicate, {row["pair_id"]: (row["reason"], row["evidence"]) for row in rows}
+
+
+def test_every_tie_on_every_engine(make_work):
+    images = [
+        picture(1),
+        picture(10, sha256="a"), picture(-11, sha256="a"),
+        picture(20, phash=0), picture(21, phash=0b1111, size=(200, 100)), picture(22, phash=0b11111 << 40),
+        picture(30, pdq=PDQ), picture(31, pdq=flipped(PDQ, 31)), picture(32, pdq=flipped(PDQ[::-1], 32)),
+        picture(40, phash=-1), picture(41, phash=-1 ^ 0b111), picture(42, phash=-1 ^ 0b111111),
+    ]  # fmt: skip
+    duplicate, dropped = run(make_work, images)
+    assert duplicate == {
+        10: (-11, -11, "exact", 0), -11: (-11, -11, "exact", 0),
+        20: (20, 21, "phash", 4), 21: (20, 21, "exact", 0),
+        30: (30, 30, "exact", 0), 31: (30, 30, "pdq", 31),
+        40: (40, 40, "exact", 0), 41: (40, 40, "phash", 3), 42: (40, 40, "linked", None),
+    }  # fmt: skip
+    assert dropped == {
+        10: ("exact_duplicate", "keeper=-11 kind=exact distance=0"),
+        20: ("near_duplicate", "keeper=21 kind=phash distance=4"),
+        31: ("near_duplicate", "keeper=30 kind=pdq distance=31"),
+        41: ("near_duplicate", "keeper=40 kind=phash distance=3"),
+        42: ("near_duplicate", "keeper=40 kind=linked"),
+    }
+
+
+def test_keeper_has_most_pixels_then_the_lowest_id(make_duckdb_work):
+    sizes = {5: (10, 300), 3: (50, 61), 4: (61, 50), -9: (None, None)}
+    duplicate, dropped = run(make_duckdb_work, [picture(n, phash=7, size=size) for n, size in sizes.items()])
+    assert {row[1] for row in duplicate.values()} == {3} and set(dropped) == {5, 4, -9}
+
+
+def test_the_strictest_tie_to_the_keeper_is_told(make_duckdb_work):
+    images = [picture(1, "a", 0, PDQ), picture(2, "a", 0, PDQ), picture(3, "b", 0, PDQ), picture(4, "c", 99, PDQ)]
+    duplicate, _ = run(make_duckdb_work, images)
+    assert {n: row[2:] for n, row in duplicate.items()} == {
+        1: ("exact", 0), 2: ("exact", 0), 3: ("phash", 0), 4: ("phash", 4),
+    }  # fmt: skip
+
+
+def test_flat_pictures_are_compared_by_their_bytes_alone(make_duckdb_work):
+    images = [picture(n, phash=0, pdq=bytes(32), quality=quality) for n, quality in enumerate((49, 49, None, 50, 50))]
+    images += [picture(n, sha256="flat", quality=0) for n in (8, 9)]
+    duplicate, _ = run(make_duckdb_work, images)
+    assert {n: row[1:] for n, row in duplicate.items()} == {
+        3: (3, "exact", 0), 4: (3, "phash", 0), 8: (8, "exact", 0), 9: (8, "exact", 0),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ({}, {1, 2, 3, 4, 5, 6}),
+        ({"exact": False}, {3, 4, 5, 6}),
+        ({"phash_max_distance": None}, {1, 2, 5, 6}),
+        ({"phash_max_distance": 0}, {1, 2, 5, 6}),
+        ({"pdq_max_distance": None}, {1, 2, 3, 4}),
+        ({"pdq_max_distance": 19}, {1, 2, 3, 4}),
+        ({"pdq_max_distance": 20, "phash_max_distance": None, "exact": False}, {5, 6}),
+        ({"exact": False, "phash_max_distance": None, "pdq_max_distance": None}, set()),
+    ],
+)
+def test_each_kind_can_be_switched_off(make_duckdb_work, config, found):
+    images = [picture(1, sha256="a"), picture(2, sha256="a"), picture(3, phash=0), picture(4, phash=1)]
+    images += [picture(5, pdq=PDQ), picture(6, pdq=flipped(PDQ, 20))]
+    assert set(run(make_duckdb_work, images, config)[0]) == found
+
+
+def test_one_url_with_two_captions_is_one_picture(make_duckdb_work):
+    image = picture(1)
+    pairs = [{"pair_id": n, "url_key": "a.example/1.jpg", "caption": str(n)} for n in (1, 2)]
+    work = make_duckdb_work({}, pair=pairs, image=[image, {**image, "pair_id": 2}])
+    dedup.run(work)
+    assert work.store.read("dropped")["reason"].to_pylist() == ["exact_duplicate"]
+
+
+def test_pictures_without_hashes_and_pairs_without_pictures(make_duckdb_work):
+    images = [{"pair_id": n, "pdq_quality": 100, "pdq": b"short" if n else None} for n in range(3)]
+    work = make_duckdb_work({}, pair=[{"pair_id": n, "url_key": str(n), "caption": ""} for n in range(5)], image=images)
+    dedup.run(work)
+    assert work.store.read("duplicate").num_rows == work.store.read("dropped").num_rows == 0
+
+
+def test_pairs_dropped_before_are_no_keepers(make_duckdb_work):
+    gone = [{"pair_id": 1, "stage": "filter", "reason": "language"}]
+    images = [picture(1, phash=0, size=(999, 999)), picture(2, phash=0), picture(3, phash=0)]
+    assert set(run(make_duckdb_work, images, dropped=gone)[0]) == {2, 3}
+
+
+def test_a_blank_picture_that_occurs_often_stays_linear(make_duckdb_work):
+    blank = {**picture(0, pdq=PDQ, phash=3), "sha256": None}
+    images = [{**blank, "pair_id": n, "sha256": f"{n // 2:064x}"} for n in range(20_000)]
+    duplicate, dropped = run(make_duckdb_work, images)
+    assert len(duplicate) == 20_000 and set(range(20_000)) - set(dropped) == {0}
+
+
+def expected_groups(images, radius):
+    """By comparing every two, again and again."""
+
+    def tied(a, b):
+        return a["sha256"] == b["sha256"] or (a["phash"] ^ b["phash"]).bit_count() <= radius
+
+    group = {image["pair_id"]: image["pair_id"] for image in images}
+    for _ in images:
+        for a in images:
+            for b in images:
+                if tied(a, b):
+                    group[a["pair_id"]] = min(group[a["pair_id"]], group[b["pair_id"]])
+    members = list(group.values())
+    return {pair_id: one for pair_id, one in group.items() if members.count(one) > 1}
+
+
+IMAGES = st.lists(
+    st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 2**9), st.integers(1, 3)), min_size=1, max_size=12
+)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(IMAGES, st.integers(0, 3), st.randoms())
+def test_groups_are_those_of_brute_force_in_any_order_and_need_no_second_pass(make_duckdb_work, rows, radius, shuffler):
+    images = [picture(n * 31 - 100, sha, phash, size=(side, 10)) for n, (sha, phash, side) in enumerate(rows)]
+    config = {"phash_max_distance": radius, "pdq_max_distance": None}
+    duplicate, dropped = run(make_duckdb_work, images, config)
+    assert {pair_id: row[0] for pair_id, row in duplicate.items()} == expected_groups(images, radius)
+    keepers = {row[1] for row in duplicate.values()}
+    assert set(dropped) == set(duplicate) - keepers
+    assert run(make_duckdb_work, shuffler.sample(images, len(images)), config) == (duplicate, dropped)
+    left = [image for image in images if image["pair_id"] not in dropped]
+    assert run(make_duckdb_work, left, config) == ({}, {})
