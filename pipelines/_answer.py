@@ -174,8 +174,9 @@ async def _next_chunk(response: aiohttp.ClientResponse) -> bytes:
             async with asyncio.timeout(_LOOK_AFTER_S):
                 return await response.content.readany()
         except TimeoutError:
-            protocol = response.connection and response.connection.protocol
-            if not protocol or protocol.exception():
+            # The protocol is a queue and false while that is empty: its absence has to be asked for.
+            protocol = response.connection.protocol if response.connection is not None else None
+            if protocol is None or protocol.exception() is not None:
                 raise Failure("bad_response", "malformed chunk") from None
 
 

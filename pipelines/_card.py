@@ -137,8 +137,9 @@ def funnel_picture(rows: int, funnel: list[dict[str, Any]]) -> bytes:
 
 
 def _draw(figure: Any, rows: int, funnel: list[dict[str, Any]]) -> None:
-    axes = figure.add_axes((0.14, 0.04, 0.72, 0.80))
     steps = [{"stage": "sources", "removed": 0, "rows_left": rows}, *funnel]
+    longest = max(len(_bar_label(step["rows_left"], step["removed"])) for step in steps)
+    axes = figure.add_axes((0.14, 0.04, 0.84 - 0.0108 * longest, 0.80))  # room for the labels, at 11 points
     widest = max(rows, 1)
     for place, step in enumerate(steps):
         left, removed = step["rows_left"], step["removed"]

@@ -3,7 +3,8 @@
 Run as ``python -m fairshard.pipelines._clip_trainer JOB.json`` by ``train``; a process of its own because
 `open_clip_train` takes over the root logger and torch's global state, and so that nothing of torch is loaded
 where it is not needed. It says ``{"epoch": ...}`` on stdout after each epoch and ``{"error": ...}`` of what
-ended it, logs to stderr, and ends when its stdin does, so that a killed parent leaves no trainer behind that writes into the same folder.
+ended it, logs to stderr, and ends when its stdin does, so that a killed parent leaves no trainer behind that
+writes into the same folder.
 
 The loop, the loader, the loss, the schedule and the checkpoints are open_clip's. These globals of its modules
 are replaced, and nothing else:
@@ -12,7 +13,7 @@ are replaced, and nothing else:
   asked for. Shards are read as published; no second copy of them is written.
 - ``data.tarfile_to_samples_nothrow``, ``data.log_and_continue``: the first breaks on the end-of-shard marks
   of webdataset after 0.2.86; both skip what they cannot read, and a model would then have been trained on
-  other samples than its record says. webdataset's own strict reader fails instead.
+  other samples than its record says. webdataset's own reader takes their place, and fails.
 - ``data.wds.shuffle``: webdataset seeds it by clock and process; here by the epoch's seed.
 - ``main.train_one_epoch``, ``main.evaluate``: the same, seeded by seed and epoch, so that a resumed run sees
   what an uninterrupted one sees; and with a journal in place of tensorboard.
@@ -38,6 +39,8 @@ import open_clip
 import torch
 import webdataset as wds
 from open_clip_train import data, main
+
+from ..schemas.errors import ReleaseError
 
 IMAGES, KEY, TEXTS = "jpg;png;jpeg;webp", "__key__", "txt"
 
@@ -136,9 +139,17 @@ def split_loader(held_out: set[str], tested: set[str]) -> Callable[..., Any]:
     return of_side
 
 
+def strict(error: Exception) -> bool:
+    """What webdataset asks when it cannot read something: whether to go on without it. Never."""
+    about = vars(error)
+    if about.get("key"):  # a DecodingError, whose message is empty
+        where = f"{about.get('url')}: {about['key']}.{about.get('k')}"
+        raise ReleaseError(where, "cannot be decoded", "a picture and a caption") from error
+    raise error
+
+
 def adapt_open_clip(job: Job, journal: Journal) -> None:
     """Replace the globals that this module's docstring names."""
-    strict = wds.reraise_exception
     data.get_wds_dataset = split_loader(set(job.held_out), set(job.tested))
     data.log_and_continue = strict  # type: ignore[assignment]
     data.tarfile_to_samples_nothrow = wds.tarfile_to_samples(handler=strict)  # type: ignore[attr-defined]
@@ -196,7 +207,7 @@ def write_features(job: Job) -> None:
 
 
 def _tested_batches(job: Job) -> Any:
-    tested, strict = set(job.tested), wds.reraise_exception
+    tested = set(job.tested)
     return wds.DataPipeline(
         wds.SimpleShardList(job.shards),
         wds.tarfile_to_samples(handler=strict),  # type: ignore[call-arg]

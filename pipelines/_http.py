@@ -35,10 +35,10 @@ __all__ = ["Client", "Fetched", "Hop", "HttpOptions", "Request"]
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Some honest sites send a Content-Security-Policy longer than the 8,190 bytes that aiohttp allows by default.
 _HEADER_BYTES = 32 * 1024
-# Idle connections hold file descriptors, of which a process often has 1,024.
+# Idle connections hold file descriptors, of which a process often has 1,024. `get_all` begins no more requests
+# than this, so the hosts it is busy with can all keep theirs; those that wait for a pause hold no place.
 _KEPT_CONNECTIONS = 400
-# Requests begun in `get_all` for each place: those that wait for a pause or a redirect's host hold no place.
-_BEGUN_PER_PLACE = 16
+_CLOSE = {"Connection": "close"}
 
 
 @dataclass(slots=True)
@@ -47,6 +47,7 @@ class _Trip:
 
     request: Request
     max_bytes: int
+    last: bool = False
     target: Target | None = None
     hops: list[Hop] = field(default_factory=list)
     asked: set[str] = field(default_factory=set)
@@ -121,7 +122,7 @@ class Client:
         places = asyncio.Semaphore(self.options.concurrency)
         answers: asyncio.Queue[tuple[Request, Fetched] | asyncio.Task[None]] = asyncio.Queue()
         lanes, total = _lanes(requests, self.options.per_host)
-        begun = min(len(lanes), _BEGUN_PER_PLACE * self.options.concurrency)
+        begun = min(len(lanes), max(_KEPT_CONNECTIONS, 2 * self.options.concurrency))
         tasks = [asyncio.create_task(self._work(lanes, places, answers)) for _ in range(begun)]
         for task in tasks:
             task.add_done_callback(lambda done: None if done.cancelled() else answers.put_nowait(done))
@@ -145,12 +146,16 @@ class Client:
             lane = lanes.popleft()
             while lane:
                 request = lane.popleft()
-                answers.put_nowait((request, await self._fetch(request, places)))
+                last = len(lane) < self.options.per_host
+                answers.put_nowait((request, await self._fetch(request, places, last)))
 
-    async def _fetch(self, request: Request, places: asyncio.Semaphore) -> Fetched:
-        """All attempts for one request. Holds one of ``places`` on return, for the body it returns."""
+    async def _fetch(self, request: Request, places: asyncio.Semaphore, last: bool = False) -> Fetched:
+        """All attempts for one request. Holds one of ``places`` on return, for the body it returns.
+
+        ``last``: nothing else is to be asked of the host on this connection.
+        """
         limit = self.options.max_bytes if request.max_bytes is None else request.max_bytes
-        trip = _Trip(request, limit)
+        trip = _Trip(request, limit, last)
         try:
             start = self._target(request.url)
         except Failure as failure:
@@ -212,7 +217,7 @@ class Client:
     async def _ask(self, trip: _Trip, to: Target, host: Host) -> Target | None:
         trip.asked.add(to.href)
         with failures():
-            response = await self._session_for(to.host).get(to.url, allow_redirects=False)
+            response = await self._send(to, trip.last and not trip.hops)
         try:
             hop = hop_of(to.href, response)
             trip.hops.append(hop)
@@ -250,15 +255,18 @@ class Client:
             host = self._hosts[name] = Host(self.options)
         return host
 
-    def _session_for(self, host: str) -> aiohttp.ClientSession:
-        """The session that keeps connections, while fewer hosts than can be kept were asked of late."""
+    async def _send(self, to: Target, last: bool) -> aiohttp.ClientResponse:
+        """Send a request; keep its connection while fewer hosts than can be kept were asked of late."""
         now, kept = time.monotonic(), self._kept_hosts
         while kept and kept[oldest := next(iter(kept))] < now - 2 * KEEP_ALIVE_S:
             del kept[oldest]
-        if kept.pop(host, None) is None and len(kept) >= self._max_kept:
-            return self._closing
-        kept[host] = now  # at the end: the dictionary is in order of use
-        return self._keeping
+        was_kept = kept.pop(to.host, None) is not None
+        if last:
+            return await self._keeping.get(to.url, headers=_CLOSE, allow_redirects=False)
+        if not was_kept and len(kept) >= self._max_kept:
+            return await self._closing.get(to.url, allow_redirects=False)
+        kept[to.host] = now  # at the end: the dictionary is in order of use
+        return await self._keeping.get(to.url, allow_redirects=False)
 
     def _session(self, keep_alive: bool) -> aiohttp.ClientSession:
         options = self.options

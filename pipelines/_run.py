@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..schemas.config import Job
-from ..schemas.errors import MissingExtra
+from ..schemas.errors import ConfigError, MissingExtra
 from . import _registries, _sources, balance, consult, dedup, emit, fetch, filter, ingest, screen  # noqa: A004
 from ._catalog import write_catalog
 from ._progress import log
-from ._store import Store
+from ._store import Mark, Store
 from ._work import STAGES, Work
 
 RUN: dict[str, Callable[[Work], None]] = {
@@ -65,12 +65,23 @@ def preflight(job: Job, chosen: Sequence[str]) -> list[_sources.SourceFile]:
     return _sources.resolve(job)
 
 
-def run(job: Job, chosen: Sequence[str]) -> dict[str, Any]:
+def run(job: Job, chosen: Sequence[str], partitions: Sequence[str] = ()) -> dict[str, Any]:
     """Run stages, committed partition by committed partition; what is done is not done again.
 
+    Args:
+        job: the job.
+        chosen: the stages, in order.
+        partitions: of ``fetch`` alone: make only these. Such runs may go side by side, so they leave ``run.json`` and
+            the catalog to the next run of a whole stage.
+
     Returns:
-        The summary that ``run.json`` in the work directory holds.
+        The summary that ``run.json`` in the work directory holds; with ``partitions``, of those alone.
+
+    Raises:
+        ConfigError: the job has no such partition, or another stage is to run as well.
     """
+    if partitions and list(chosen) != ["fetch"]:
+        raise ConfigError("partitions", f"are chosen for {', '.join(chosen)}", "fetch alone")
     preflight(job, chosen)
     started = time.monotonic()
     began = datetime.now(UTC)
@@ -80,12 +91,18 @@ def run(job: Job, chosen: Sequence[str]) -> dict[str, Any]:
     try:
         for stage in chosen:
             before = time.monotonic()
-            RUN[stage](work)
+            if partitions:
+                fetch.run(work, partitions)
+            else:
+                RUN[stage](work)
             work.clear()
             log.info("%s: done in %.1f s", stage, time.monotonic() - before)
     finally:
         work.close()
-    found = summary(work.store, began, time.monotonic() - started, job)
+    seconds = time.monotonic() - started
+    if partitions:
+        return _about_run([_partitions_summary(work.store, partitions, began)], began, seconds, job)
+    found = summary(work.store, began, seconds, job)
     work.store.put("run.json", json.dumps(found, indent=1).encode())
     write_catalog(work.store)
     return found
@@ -99,22 +116,43 @@ def summary(store: Store, began: datetime, seconds: float, job: Job) -> dict[str
         marks = store.marks(stage)
         if not marks:
             continue
-        rows: dict[str, int] = {}
-        for mark in marks:
-            for table, count in mark.rows.items():
-                rows[table] = rows.get(table, 0) + count
+        rows = _rows(marks)
         rows_in = sum(mark.rows_in or 0 for mark in marks) if stage == "ingest" else alive
         alive = rows.get("pair", 0) if stage == "ingest" else alive - rows.get("dropped", 0)
-        found.append({
-            "stage": stage,
-            "rows_in": rows_in,
-            "rows_out": alive,
-            "rows_written": dict(sorted(rows.items())),
-            "partitions": len(marks),
-            "made_now": sum(datetime.fromisoformat(mark.committed_at) >= began.replace(microsecond=0) for mark in marks),
-            "seconds": round(sum(mark.seconds for mark in marks), 3),
-            "peak_mb": max(mark.peak_mb for mark in marks),
-        })  # fmt: skip
+        found.append(_about_stage(stage, marks, rows_in, alive, began))
+    return _about_run(found, began, seconds, job)
+
+
+def _partitions_summary(store: Store, partitions: Sequence[str], began: datetime) -> dict[str, Any]:
+    """The same of some partitions of ``fetch``. Others are not looked at: they may be changing."""
+    marks = [mark for name in sorted(set(partitions)) if (mark := store.mark("fetch", name))]
+    rows_in = sum(mark.rows_in or 0 for mark in marks)
+    return _about_stage("fetch", marks, rows_in, rows_in - _rows(marks).get("dropped", 0), began)
+
+
+def _rows(marks: Sequence[Mark]) -> dict[str, int]:
+    rows: dict[str, int] = {}
+    for mark in marks:
+        for table, count in mark.rows.items():
+            rows[table] = rows.get(table, 0) + count
+    return dict(sorted(rows.items()))
+
+
+def _about_stage(stage: str, marks: Sequence[Mark], rows_in: int, rows_out: int, began: datetime) -> dict[str, Any]:
+    since = began.replace(microsecond=0)
+    return {
+        "stage": stage,
+        "rows_in": rows_in,
+        "rows_out": rows_out,
+        "rows_written": _rows(marks),
+        "partitions": len(marks),
+        "made_now": sum(datetime.fromisoformat(mark.committed_at) >= since for mark in marks),
+        "seconds": round(sum(mark.seconds for mark in marks), 3),
+        "peak_mb": max(mark.peak_mb for mark in marks),
+    }
+
+
+def _about_run(stages: list[dict[str, Any]], began: datetime, seconds: float, job: Job) -> dict[str, Any]:
     return {
         "fairshard": Work(job).version,
         "policy": job.policy.name,
@@ -123,7 +161,7 @@ def summary(store: Store, began: datetime, seconds: float, job: Job) -> dict[str
         "python": platform.python_version(),
         "started_at": began.isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
-        "stages": found,
+        "stages": stages,
     }
 
 

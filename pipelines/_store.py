@@ -182,7 +182,7 @@ class Task:
         """
         schema = TABLES[table].schema
         path = posixpath.join(self.folder(table), "part-0.parquet")
-        batches: Iterable[Any] = data.to_batches() if isinstance(data, pa.Table) else data
+        batches = data if isinstance(data, Iterable) and not isinstance(data, pa.Table) else data.to_batches()
         write_parquet(path, schema, batches)
 
     def scratch(self, name: str) -> str:

@@ -115,11 +115,19 @@ def plan(config: str, policy: str | None, as_json: bool) -> None:
 @CONFIG
 @click.option("--until", type=click.Choice(STAGES), help="Stop after this stage.")
 @click.option("--only", type=click.Choice(STAGES), help="Run this stage alone.")
+@click.option("--partition", "partitions", multiple=True, metavar="NAME",
+              help="With --only fetch: fetch this partition alone, such as 0003. May be repeated.")  # fmt: skip
 @click.option("--engine", type=click.Choice(["duckdb", "spark"]), help="Where SQL runs.  [config: engine]")
 @click.option("--compute", type=click.Choice(["local", "dask", "spark"]), help="Where pixels are worked on.")
 @AS_JSON
 def run(
-    config: str, until: str | None, only: str | None, engine: str | None, compute: str | None, as_json: bool
+    config: str,
+    until: str | None,
+    only: str | None,
+    partitions: tuple[str, ...],
+    engine: str | None,
+    compute: str | None,
+    as_json: bool,
 ) -> None:
     """Run a job from its lists to its release. Run it again to resume; what is done is not done again.
 
@@ -127,13 +135,16 @@ def run(
     fairshard run job.yaml
     fairshard run job.yaml --until consult     registries and robots.txt only, no image requested
     fairshard run job.yaml --engine spark      the same rows, on Spark
+    fairshard run job.yaml --only fetch --partition 0003     one of several that go side by side
     """
     from . import _run
 
     if until and only:
         raise click.UsageError("--until and --only exclude each other")
+    if partitions and only != "fetch":
+        raise click.UsageError("--partition goes with --only fetch")
     job = _with(configs.load(config), engine=engine, compute=compute)
-    found = _run.run(job, _run.stages(until, only))
+    found = _run.run(job, _run.stages(until, only), partitions)
     if as_json:
         _print_json(found)
     else:
@@ -273,7 +284,7 @@ def sql(directory: str, query: str | None, as_json: bool) -> None:
     """
     from . import _catalog
 
-    table = _catalog.sql(directory, query if query is not None else click.get_text_stream("stdin").read())
+    table = _catalog.sql(directory, sys.stdin.read() if query is None else query)
     if as_json:
         _print_json(table.to_pylist())
     else:

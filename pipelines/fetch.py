@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import tarfile
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,7 +23,8 @@ from typing import Any, BinaryIO
 import fsspec
 import pyarrow as pa
 
-from ..schemas.config import Fetch, fingerprint
+from ..schemas.config import Fetch, Job, fingerprint
+from ..schemas.errors import ConfigError
 from ..schemas.tables import DROPPED, IMAGE, SIGNAL
 from ..schemas.verdicts import COND, DENY, NONE
 from ..udfs.hashing import fingerprint as fingerprint_of
@@ -42,6 +43,7 @@ SELECT pair_id, url,
        CAST(((stable_hash(host) % $partitions) + $partitions) % $partitions AS INTEGER) AS part
 FROM alive
 """
+WANTED = "SELECT asked.pair_id, asked.url, asked.part FROM asked JOIN wanted ON asked.part = wanted.part"
 ASKED_SCHEMA = pa.schema([("pair_id", pa.int64()), ("url", pa.string()), ("part", pa.int32())])
 
 AGENT = "fairshard"
@@ -95,22 +97,32 @@ class _Rows:
         ]
 
 
-def run(work: Work) -> None:
-    """Fetch the images of all alive pairs."""
+def run(work: Work, partitions: Sequence[str] | None = None) -> None:
+    """Fetch the images of all alive pairs, or those of some partitions.
+
+    Args:
+        work: the run.
+        partitions: names of partitions; runs of different ones may go side by side.
+
+    Raises:
+        ConfigError: the job has no such partition.
+    """
     config, policy = work.job.config.fetch, work.job.policy
     stops = frozenset(policy.binding) & {x_robots_tag.KIND, tdmrep.KIND}
     pixels = {key: value for key, value in asdict(config).items() if key not in _MANNERS}
     facts = fingerprint(work.version, pixels, sorted(stops), policy.cond)
     print_ = work.fingerprint("fetch", facts, config.partitions)
-    names = [f"{number:04d}" for number in range(config.partitions)]
-    work.store.prune("fetch", names)
-    undone = work.undone("fetch", names, print_)
+    chosen = _chosen(work.job, partitions)
+    if partitions is None:  # a run beside others takes nothing away
+        work.store.prune("fetch", chosen)
+    undone = work.undone("fetch", chosen, print_)
     if not undone:
         return
     folder = work.scratch("fetch-inputs")
     work.alive("fetch")
     work.engine.step("asked", ASKED, partitions=config.partitions)
-    work.engine.write("SELECT * FROM asked", folder, ASKED_SCHEMA, partition_by="part")
+    work.engine.register("wanted", pa.table({"part": pa.array([int(name) for name in undone], pa.int32())}))
+    work.engine.write(WANTED, folder, ASKED_SCHEMA, partition_by="part")
     http = work.http | {
         "total_timeout_s": config.timeout_s, "retries": config.retries, "max_bytes": config.max_bytes,
     }  # fmt: skip
@@ -130,6 +142,19 @@ def run(work: Work) -> None:
     ]
     for _ in work.map("fetch", fetch, tasks, lambda count: f"{count} images"):
         pass
+
+
+def partition_names(job: Job) -> list[str]:
+    """The partitions of a job: a host belongs to one of them."""
+    return [f"{number:04d}" for number in range(job.config.fetch.partitions)]
+
+
+def _chosen(job: Job, partitions: Sequence[str] | None) -> list[str]:
+    names = partition_names(job)
+    unknown = sorted(set(partitions or ()) - set(names))
+    if unknown:
+        raise ConfigError("fetch partition", f"there is no '{unknown[0]}'", f"{names[0]} to {names[-1]}")
+    return names if partitions is None else sorted(set(partitions))
 
 
 def fetch(task: FetchTask) -> int:

@@ -19,7 +19,8 @@ class TrainConfig:
         holdout_share: share of the pairs, by hash of their id, that is never trained on.
         workers: processes that read shards, at most one a shard; 0 reads in the training process, which
             alone gives the same losses after a kill.
-        threads: of the training process; torch's choice if 0. Sums round differently with another number.
+        threads: of torch; its own choice, by the number of cores, if 0. One by default, because sums round
+            differently with another number, and the small model gains little from more.
     """
 
     model: str = "fairshard-tiny"
@@ -32,4 +33,4 @@ class TrainConfig:
     image_size: int | None = None
     holdout_share: float = 0.2
     workers: int = 0
-    threads: int = 0
+    threads: int = 1

@@ -103,14 +103,15 @@ PROBE = pa.schema(
 def pdq_word(pdq: pa.Array, word: pa.Array) -> pa.Array:
     """One of the four 64-bit words of a PDQ hash, for comparing bits in SQL.
 
-    Args: pdq: binary[n], 32 bytes each. word: int32[n], 0 to 3, one value for the whole column.
+    Args: pdq: binary[n], 32 bytes each. word: int32[n], 0 to 3.
     Returns: int64[n], big-endian, as a signed integer; null for null and for another length.
     """
     if not len(pdq):
         return pa.array([], pa.int64())
     hashes = [value if value is not None and len(value) == _PDQ_BYTES else None for value in pdq.to_pylist()]
     joined = b"".join(value or bytes(_PDQ_BYTES) for value in hashes)
-    column = np.frombuffer(joined, ">i8").reshape(-1, PDQ_WORDS)[:, word[0].as_py()]
+    words = np.frombuffer(joined, ">i8").reshape(-1, PDQ_WORDS)
+    column = np.take_along_axis(words, word.to_numpy()[:, None].astype(np.int64), axis=1)[:, 0]
     return pa.array(column.astype(np.int64), mask=np.array([value is None for value in hashes]))
 
 

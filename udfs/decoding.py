@@ -4,6 +4,9 @@ Fingerprints are of the pixels as stored: what ``Image.open(f).convert("RGB")`` 
 they equal those of imagehash and pdqhash for every mode (transparency is dropped, 16 bits and CMYK become 8-bit
 RGB, of an animation the first frame counts, and EXIF does not turn the picture). The rendition is of the picture
 as shown: upright, and on white where it is transparent.
+
+Pillow's global settings are left alone: a file that ends early is refused, not filled up with grey. Its warnings go the
+way of all warnings; libtiff writes what it thinks of damaged files straight to standard error.
 """
 
 from __future__ import annotations
@@ -227,7 +230,7 @@ def _orientation(image: Image.Image) -> int:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # noqa: BLE001 - damaged EXIF fails in as many ways, and the picture is shown as stored
         return 1
-    return orientation if orientation in range(1, 9) else 1
+    return int(orientation) if orientation in range(1, 9) else 1
 
 
 @functools.cache

@@ -15,7 +15,7 @@ def flipped(pdq, bits):
 
 def picture(pair_id, sha256=None, phash=None, pdq=None, quality=100, size=(100, 100)):
     """A picture unlike all others, but for what is given."""
-    rng = random.Random(pair_id)
+    rng = random.Random(str(pair_id))
     return {
         "pair_id": pair_id,
         "sha256": sha256 or f"{pair_id:064x}",

@@ -129,11 +129,13 @@ def test_upright_keeps_alpha():
     assert np.array_equal(decode(encoded(clear, "PNG", exif=exif)).upright(), np.rot90(np.asarray(clear), -1))
 
 
-@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "MPO"])
 def test_first_frame_counts(kind):
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encoded(PICTURE, kind, save_all=True, append_images=[drawing(31, 40, seed=9)], **options)
-    assert np.array_equal(decode(data).rgb, decode(encoded(PICTURE, kind, **options)).rgb)
+    alone = encoded(PICTURE, "JPEG" if kind == "MPO" else kind, **options)
+    assert np.array_equal(decode(data).rgb, decode(alone).rgb)
+    assert decode(data).mime == media_type(alone)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import numpy as np
 import pdqhash
 import pytest
 from fairshard.udfs import pdq as module
+from fairshard.udfs import pdq_exact as exact
 from fairshard.udfs.pdq import pdq, pdq_dihedral
 from pictures import all_pictures, noise, photograph, symmetric
 
@@ -49,7 +50,7 @@ def test_exact_path_is_pdqhash_to_the_last_bit():
         rgb = np.asarray(picture)
         if min(rgb.shape[:2]) >= 5 and rgb.shape[:2] != (64, 64):
             theirs = pdqhash.compute_float(rgb)[0][::-1].reshape(16, 16)
-            assert np.array_equal(module._exact_code(module._exact_grid(rgb)), theirs), rgb.shape
+            assert np.array_equal(exact.exact_code(exact.exact_grid(rgb)), theirs), rgb.shape
 
 
 def test_luma_is_pdqhash_for_all_colours():
@@ -57,7 +58,7 @@ def test_luma_is_pdqhash_for_all_colours():
     for red in range(0, 256, 5):
         rgb = np.stack([np.full_like(green, red), green, blue], axis=2).astype(np.uint8)
         theirs = (rgb[:, :, 0] * 0.299 + rgb[:, :, 1] * 0.587 + rgb[:, :, 2] * 0.114).astype(np.float32)
-        assert np.array_equal(module._luma(rgb), theirs)
+        assert np.array_equal(exact.luma_of(rgb), theirs)
 
 
 def test_quick_path_error():
@@ -67,10 +68,10 @@ def test_quick_path_error():
     for rgb in map(np.asarray, pictures):
         if min(rgb.shape[:2]) >= 5:
             scale = module._error_scale(*rgb.shape[:2])
-            quick, exact = module._quick_grid(rgb), module._exact_grid(rgb)
-            off = module._quick_code(quick) - module._exact_code(exact)
+            quick, slow = module._quick_grid(rgb), exact.exact_grid(rgb)
+            off = module._quick_code(quick) - exact.exact_code(slow)
             worst_code = max(worst_code, np.abs(off).max() / scale)
-            worst_grid = max(worst_grid, np.abs(quick - exact).max() / scale)
+            worst_grid = max(worst_grid, np.abs(quick - slow).max() / scale)
     assert 0 < worst_code < module._COEFFICIENT_ERROR / 3
     assert 0 < worst_grid < module._LEVEL_ERROR / 3
 
@@ -84,5 +85,5 @@ def test_quick_path_alone_would_err():
 @pytest.mark.parametrize(("length", "lanes"), [(5, 3), (64, 9), (129, 5), (1000, 63), (4001, 2)])
 def test_sums_by_step_and_by_lane_agree(length, lanes):
     values = np.random.default_rng(1).random((length, lanes), np.float32) * 255
-    window = module._window(length)
-    assert np.array_equal(module._sums_by_step(values, *window), module._sums_by_lane(values, *window))
+    window = exact.window_of(length)
+    assert np.array_equal(exact._sums_by_step(values, *window), exact._sums_by_lane(values, *window))
