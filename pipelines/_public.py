@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from itertools import chain
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ..schemas.release import OUTCOME, PUBLIC_TABLES, public
 from ._release import FileFact, Release, rechunked
-from ._store import read_parquet
+from ._store import arrow_filesystem
 from ._work import Work
 
-_ROWS_A_FILE = 1_000_000
+_ROWS_A_FILE = 250_000
 
 # A rule that cannot be found is taken for a sensitive one.
 SENSITIVE_SIGNAL = """
@@ -100,9 +101,12 @@ def ordered(work: Work, name: str, sql: str, schema: pa.Schema) -> Iterator[pa.R
     """The sorted result of a query, streamed through scratch: memory stays bounded, on Spark too."""
     folder = work.scratch(f"emit-{name}")
     work.engine.write(sql, folder, schema)
-    for file in Release(folder).files():
-        if file.endswith(".parquet"):
-            yield from read_parquet(f"{folder}/{file}").select(schema.names).cast(schema).to_batches()
+    for name in Release(folder).files():
+        if name.endswith(".parquet"):
+            fs, path = arrow_filesystem(f"{folder}/{name}")
+            with fs.open_input_file(path) as file:
+                for batch in pq.ParquetFile(file).iter_batches():
+                    yield batch.select(schema.names).cast(schema)
 
 
 def padded(batch: pa.RecordBatch) -> pa.RecordBatch:

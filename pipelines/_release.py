@@ -25,7 +25,9 @@ from ._store import checked
 
 MANIFEST = "manifest.json"
 CATALOG = "catalog.duckdb"
-_PART = re.compile(r"^\..+\.part$")
+# Names that releases give. Whatever else lies in the directory is somebody's own and stays.
+_OURS = re.compile(r"shards/\d{5,}\.(tar|parquet)|pairs/\d{5,}\.parquet|tables/[a-z_]+-\d{5,}\.parquet")
+_PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 _BLOCK_BYTES = 1 << 20
 
 
@@ -134,12 +136,12 @@ class Release:
         if self.exists(name):
             self.fs.rm_file(self.path(name))
 
-    def clear(self, keep: Iterable[str], below: tuple[str, ...]) -> None:
-        """Remove all files below some folders but those to keep, and unfinished ones everywhere."""
+    def clear(self, keep: Iterable[str]) -> None:
+        """Remove what an earlier or a killed run left: shards and tables but those to keep, and unfinished files."""
         kept = set(keep)
         for name in self.files():
-            leftover = name.startswith(below) and name not in kept
-            if leftover or _PART.match(posixpath.basename(name)):
+            leftover = _OURS.fullmatch(name) and name not in kept
+            if leftover or _PART.fullmatch(posixpath.basename(name)):
                 self.remove(name)
 
     def fact(self, name: str) -> FileFact:

@@ -26,7 +26,7 @@ from ._public import ordered, write_tables
 from ._release import MANIFEST, FileFact, Release, rechunked
 from ._shards import finish, hex_bytes, hex_phash, read_ranges, sample_keys, shard_name, write_sample
 from ._store import Store, Task, arrow_filesystem
-from ._work import Work
+from ._work import STAGES, Work, require
 
 READS = ("pair", "rejected", "rule", "signal", "image", "score", "dropped", "duplicate")
 WRITES = ("sample", "shard")
@@ -161,9 +161,12 @@ def run(work: Work) -> None:
 
     Raises:
         MissingExtra: the dataset card needs jinja2 and matplotlib.
+        ReleaseError: an earlier stage has not run, or what it made is gone.
         StageError: the books do not balance; nothing is published.
     """
     _card.require()
+    for stage in STAGES[:-1]:
+        require(work.store, stage, "Run the job from its first stage")
     release = Release(work.job.release_dir)
     plan_fingerprint, shards = _plan(work)
     tasks = [_shard_task(work, plan_fingerprint, shard_id) for shard_id in range(shards)]
@@ -265,7 +268,7 @@ def _publish(work: Work, release: Release, print_of: str) -> None:
         manifest = _manifest.build(catalog, work.job, _registry_hashes(store), _rule_counts(work))
         facts |= _card.write(release, catalog, manifest)
         catalog.connection.close()
-        release.clear([*facts, MANIFEST], below=("shards/", "pairs/", "tables/"))
+        release.clear(facts)
         write_catalog(release)
         facts[MANIFEST] = release.put(MANIFEST, _manifest.dump(manifest, facts))
         task.extra["released"] = {name: asdict(fact) for name, fact in facts.items()}

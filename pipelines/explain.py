@@ -36,6 +36,8 @@ _OF_PAIR = {
     "score": "SELECT * FROM score WHERE pair_id = $id ORDER BY kind",
 }
 
+_TACIT = ("pair_id", "pdq_dihedral")  # the first goes without saying, the second is the PDQ seven more times
+
 
 def explain(folder: str, *, url: str | None = None, pair_id: int | None = None) -> dict[str, Any]:
     """Everything that is recorded about a pair.
@@ -103,8 +105,8 @@ def _place(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _readable(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as JSON can hold it, hashes as they are printed; the pair's id goes without saying."""
-    shown = {name: value for name, value in row.items() if name != "pair_id" and value is not None}
+    """A row as JSON can hold it, hashes as they are printed."""
+    shown = {name: value for name, value in row.items() if name not in _TACIT and value is not None}
     if "phash" in shown:
         shown["phash"] = f"{shown['phash'] & (2**64 - 1):016x}"
     if "pdq" in shown:

@@ -10,7 +10,7 @@ class TrainConfig:
     """How the model is trained; the defaults train in under a minute on two cores.
 
     Attributes:
-        model: ``fairshard-tiny`` (a 64 px ResNet and a two-layer text transformer, 4.7 million parameters),
+        model: ``fairshard-tiny`` (a 64 px ResNet and a two-layer text transformer, 4.6 million parameters),
             or any architecture that open_clip has a config of. Never a checkpoint: training starts from
             random weights, so that the release is all the model has seen.
         epochs, batch_size, lr, weight_decay, seed: as open_clip's flags of these names.
@@ -24,7 +24,7 @@ class TrainConfig:
     """
 
     model: str = "fairshard-tiny"
-    epochs: int = 12
+    epochs: int = 10
     batch_size: int = 64
     lr: float = 1e-3
     weight_decay: float = 0.2

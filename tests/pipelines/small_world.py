@@ -107,12 +107,15 @@ def make(folder: Path, *, leave_out: tuple[int, ...] = (), **config: Any) -> Wor
     with store.task("screen", "gate", "test") as task:
         task.write("signal", table("signal", SIGNALS))
         task.write("dropped", _rows("dropped", [*DROPPED, *((one, "balance", "cap", "1") for one in leave_out)]))
-    with store.task("dedup", "all", "test") as task:
+    with store.task("filter", "all", "test") as task:
         task.write("score", _rows("score", [(one, "language", 0.9, "en" if one > 0 else "de") for one in RELEASED]))
+    with store.task("dedup", "all", "test") as task:
         keeper = -(2**62)
         task.write(
             "duplicate", _rows("duplicate", [(keeper, keeper, keeper, "exact", 0), (43, keeper, keeper, "pdq", 4)])
         )
+    with store.task("balance", "all", "test"):
+        pass
     return Work(job(folder, **config))
 
 

@@ -27,7 +27,8 @@ def test_every_rule_on_every_engine(make_work):
         {"similarity": 0.29}, {"p_unsafe": 0.11}, {"p_watermark": 0.9}, {"aesthetic": 4.6},
     ]  # fmt: skip
     sizes = {5: (199, 400), 6: (601, 200)}
-    images = [dict(zip(("pair_id", "width_px", "height_px"), (n, *sizes.get(n, (640, 480))))) for n in range(11)]
+    side = {n: sizes.get(n, (640, 480)) for n in range(11)}
+    images = [{"pair_id": n, "width_px": side[n][0], "height_px": side[n][1]} for n in range(11)]
     dropped, score = run(make_work, config, [{"pair_id": n, **pair} for n, pair in enumerate(pairs)], images)
     assert {n: reason for n, (reason, _) in sorted(dropped.items())} == {
         2: "language", 3: "caption_short", 4: "caption_long", 5: "small_image", 6: "aspect",

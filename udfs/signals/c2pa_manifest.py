@@ -15,10 +15,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Literal
 
 from ...schemas.verdicts import ALLOW, COND, DENY, HOLD, NONE, strictest
-from . import Evidence
+from . import Evidence, jumbf
 from .image_blocks import Blocks
 from .synthetic import source_type_tag
 from .xmp_packet import PROVENANCE, properties
@@ -27,6 +28,9 @@ KIND = "c2pa"
 
 MAX_MANIFESTS = 256
 """Of one file, active and ancestors; chains of edits are shorter."""
+
+MAX_STORES = 16
+"""Of one file, which may hold one."""
 
 _LABEL = re.compile(r"(?:c2pa|cawg)\.training-mining(?:\.v\d+)?(?:__\d+)?")
 _ACTIONS = re.compile(r"c2pa\.actions(?:\.v\d+)?(?:__\d+)?")
@@ -73,8 +77,12 @@ def verdict(data: bytes, blocks: Blocks, purpose: str = "train", reading: Readin
     mime = blocks.media_type or _other_type(data)
     if mime is None:
         return Evidence(KIND, NONE)
+    if not mime:
+        return Evidence(KIND, HOLD, detail="no known picture format")
     if importlib.util.find_spec("c2pa") is None:
         return _without_library(blocks, reading)
+    if problem := _problem(data, blocks):
+        return Evidence(KIND, HOLD, detail=problem)
     store = _store(data, mime, reading.trust_anchors)
     if isinstance(store, str):
         return _unread(store, reading)
@@ -88,8 +96,16 @@ def _other_type(data: bytes) -> str | None:
     if data.startswith(_JXL):
         return "image/jxl"
     if _SVG.match(data[:4096]):
-        return "image/svg+xml"
+        return "" if b"c2pa" in data else None  # its manifests are text, which is not looked over here
     return None if data.startswith(_WITHOUT) else ""
+
+
+def _problem(data: bytes, blocks: Blocks) -> str:
+    """Why a file is not handed to the library; empty if it is."""
+    stores = blocks.c2pa if blocks.media_type else list(islice(jumbf.stores(data), MAX_STORES + 1))
+    if len(stores) > MAX_STORES:
+        return f"malformed: more than {MAX_STORES} manifest stores"
+    return next(filter(None, map(jumbf.problem, stores)), "")
 
 
 def _store(data: bytes, mime: str, trust_anchors: str) -> dict | str:

@@ -35,7 +35,7 @@ class Blocks:
         extended_xmp: extended packets of a JPEG by the id that the main packet calls them by.
         exif: TIFF structures.
         iptc: IPTC-IIM data sets.
-        c2pa: whether there is a block that can hold a C2PA manifest, whole or not.
+        c2pa: blocks that hold a C2PA manifest store, whole or not.
     """
 
     media_type: str = ""
@@ -43,7 +43,7 @@ class Blocks:
     extended_xmp: dict[str, bytes] = field(default_factory=dict)
     exif: list[bytes] = field(default_factory=list)
     iptc: list[bytes] = field(default_factory=list)
-    c2pa: bool = False
+    c2pa: list[bytes] = field(default_factory=list)
 
 
 def read(data: bytes) -> Blocks:
@@ -80,23 +80,27 @@ def media_type(data: bytes) -> str:
 
 def _read_jpeg(data: bytes, blocks: Blocks) -> None:
     extended: dict[bytes, dict[int, bytes]] = {}
-    photoshop = b""
+    photoshop: list[bytes] = []
+    jumbf: dict[bytes, list[bytes]] = {}
     for marker, segment in _segments(data):
         if marker == 0xE1 and segment.startswith(_XMP):
             blocks.xmp.append(segment[len(_XMP) :])
         elif marker == 0xE1 and segment.startswith(_EXTENDED) and len(segment) > len(_EXTENDED) + 40:
             head = segment[len(_EXTENDED) :][:40]
-            parts = extended.setdefault(head[:32], {})
-            parts.setdefault(int.from_bytes(head[36:40]), segment[len(_EXTENDED) + 40 :])
+            pieces = extended.setdefault(head[:32], {})
+            pieces.setdefault(int.from_bytes(head[36:40]), segment[len(_EXTENDED) + 40 :])
         elif marker == 0xE1 and segment.startswith(_EXIF):
             blocks.exif.append(segment[len(_EXIF) :])
         elif marker == 0xED and segment.startswith(_PHOTOSHOP):
-            photoshop += segment[len(_PHOTOSHOP) :]
-        elif marker == 0xEB:
-            blocks.c2pa = True
-    for name, parts in extended.items():
-        blocks.extended_xmp[name.decode("ascii", "replace")] = b"".join(parts[offset] for offset in sorted(parts))
-    blocks.iptc.extend(_photoshop_iptc(photoshop))
+            photoshop.append(segment[len(_PHOTOSHOP) :])
+        elif marker == 0xEB and segment.startswith(b"JP"):
+            # Box instance, packet number, and then the box, whose head every later packet repeats.
+            parts = jumbf.setdefault(segment[2:4], [])
+            parts.append(segment[16:] if parts else segment[8:])
+    for name, pieces in extended.items():
+        blocks.extended_xmp[name.decode("ascii", "replace")] = b"".join(pieces[offset] for offset in sorted(pieces))
+    blocks.iptc.extend(_photoshop_iptc(b"".join(photoshop)))
+    blocks.c2pa.extend(b"".join(parts) for parts in jumbf.values())
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -144,7 +148,7 @@ def _read_png(data: bytes, blocks: Blocks) -> None:
         elif kind == b"eXIf":
             blocks.exif.append(chunk)
         elif kind == b"caBX":
-            blocks.c2pa = True
+            blocks.c2pa.append(chunk)
         at += 12 + length
 
 
@@ -176,7 +180,7 @@ def _read_webp(data: bytes, blocks: Blocks) -> None:
         elif kind == b"EXIF":
             blocks.exif.append(chunk.removeprefix(_EXIF))
         elif kind == b"C2PA":
-            blocks.c2pa = True
+            blocks.c2pa.append(chunk)
         at += 8 + length + length % 2
 
 
@@ -190,7 +194,8 @@ def _read_gif(data: bytes, blocks: Blocks) -> None:
             at += 11 + (3 << ((packed & 7) + 1) if packed & 0x80 else 0)
         elif data[at] == 0x21:
             at += 2
-            blocks.c2pa = blocks.c2pa or data[at : at + 12] == b"\x0bC2PA_GIF\x01\x00\x00"
+            if data[at : at + 9] == b"\x0bC2PA_GIF":
+                blocks.c2pa.append(_gif_sub_blocks(data, at + 12))
             if data[at : at + 12] == b"\x0b" + _GIF_XMP:
                 blocks.xmp.append(_gif_packet(data, at + 12))
         else:
@@ -198,6 +203,14 @@ def _read_gif(data: bytes, blocks: Blocks) -> None:
         while at < len(data) and data[at]:
             at += data[at] + 1
         at += 1
+
+
+def _gif_sub_blocks(data: bytes, at: int) -> bytes:
+    parts = []
+    while at < len(data) and data[at]:
+        parts.append(data[at + 1 : at + 1 + data[at]])
+        at += data[at] + 1
+    return b"".join(parts)
 
 
 def _gif_packet(data: bytes, start: int) -> bytes:
@@ -211,4 +224,4 @@ def _read_tiff(data: bytes, blocks: Blocks) -> None:
     for directory in directories(data):
         blocks.xmp.extend(directory.raw(700))
         blocks.iptc.extend(directory.raw(33723))
-        blocks.c2pa = blocks.c2pa or bool(directory.raw(52545))
+        blocks.c2pa.extend(directory.raw(52545))

@@ -1,9 +1,10 @@
 """The invisible watermark that Stable Diffusion and its kin write into what they make.
 
-Their code calls the ``invisible-watermark`` package (method ``dwtDct``). It is not a dependency: it brings torch,
-ONNX and a second OpenCV, and loops over blocks in Python. Reading is one Haar step and one argmax per block, done
-here in numpy; on pictures written by the package it gives the package's bits. The mark survives mild compression
-and no resizing, so it has to be looked for in the original.
+Their code calls the ``invisible-watermark`` package (method ``dwtDct``) for it. Reading with the package was tried:
+it brings torch, ONNX and a second OpenCV, takes 0.2 s for a megapixel, and on 80 pictures that it had marked itself
+it read the whole message of 4. It rounds every bit to the majority of its votes; the marks are biased, and one wrong
+bit is a message lost. Here the shares of votes are correlated with the messages that are known, which found all 80,
+also as JPEG of quality 85. No mark survives resizing, so it has to be looked for in the original.
 """
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ MIN_PIXELS = 256 * 256
 
 _STEP = 36  # quantisation step of the U channel, the only one that is marked
 _BLOCK = 4
-_HAAR = 0.7071067811865476
 
 
-def _bits_of(text: str) -> NDArray[np.bool_]:
-    return np.array([digit == "1" for digit in text])
+def _bits(text: str) -> NDArray[np.float64]:
+    return np.array([float(digit) for digit in text])
 
 
-def _bits_of_bytes(text: bytes) -> NDArray[np.bool_]:
-    return np.unpackbits(np.frombuffer(text, np.uint8)).astype(bool)
+def _bits_of_bytes(text: bytes) -> NDArray[np.float64]:
+    return np.unpackbits(np.frombuffer(text, np.uint8)).astype(np.float64)
 
 
-# Message, and how many bits may be wrong: few enough that a false alarm is not expected among ten billion pictures.
+# Message, and the least correlation. By chance each is reached about once in 10^12 pictures (t-test on as many bits);
+# marked pictures reach 0.9 and more, the highest of 100 unmarked ones was 0.42.
 _MARKS = {
-    "Stable Diffusion 1": (_bits_of_bytes(b"StableDiffusionV1"), 20),
-    "Stable Diffusion 2": (_bits_of_bytes(b"SDV2"), 0),
-    "Stable Diffusion XL": (_bits_of("101100111110110010010000011110111011000110011110"), 2),
+    "Stable Diffusion 1": (_bits_of_bytes(b"StableDiffusionV1"), 0.57),
+    "Stable Diffusion 2": (_bits_of_bytes(b"SDV2"), 0.9),
+    "Stable Diffusion XL": (_bits("101100111110110010010000011110111011000110011110"), 0.82),
     # Written by bin(), which drops the two zeros that its 48-bit constant begins with.
-    "FLUX": (_bits_of("1010101111111010000111100111001111010100101110"), 2),
+    "FLUX": (_bits("1010101111111010000111100111001111010100101110"), 0.83),
 }
 
 
@@ -62,42 +63,42 @@ def model(rgb: NDArray[np.uint8]) -> str | None:
     height, width = rgb.shape[:2]
     if height * width < MIN_PIXELS or min(height, width) < 2 * _BLOCK:
         return None
-    scores = _scores(_haar_mean(_u_channel(rgb)))
-    for name, (message, tolerated) in _MARKS.items():
-        if scores.size >= message.size and np.count_nonzero(_votes(scores, message.size) != message) <= tolerated:
+    votes = _votes(_u_channel(rgb))
+    for name, (message, least) in _MARKS.items():
+        if _correlation(_shares(votes, message.size), message) >= least:
             return name
     return None
 
 
 def _u_channel(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """U of each pixel, in the fixed-point arithmetic of OpenCV's BGR2YUV, without odd edges."""
-    height, width = (side // _BLOCK * _BLOCK for side in rgb.shape[:2])
+    """U of each pixel in the fixed-point arithmetic of OpenCV's BGR2YUV, cut to multiples of four pixels."""
+    height, width = (side // 4 * 4 for side in rgb.shape[:2])
     red, green, blue = (rgb[:height, :width, channel].astype(np.int32) for channel in range(3))
     luma = (red * 4899 + green * 9617 + blue * 1868 + 8192) >> 14
     return np.clip(((blue - luma) * 8061 + (128 << 14) + 8192) >> 14, 0, 255)
 
 
-def _haar_mean(channel: NDArray[np.int32]) -> NDArray[np.float64]:
-    """The low-pass band of one Haar step, down the columns first.
+def _votes(channel: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """The bit that each block carries, row by row, in its largest coefficient but the first.
 
-    In exact arithmetic it is half the sum of each two by two pixels. The package computes it in floating point,
-    and its rounding decides coefficients on the border between two bits, so it is done the same way here.
+    Blocks are four by four in the low-pass band of one Haar step, which is half the sum of two by two pixels.
     """
-    down = channel[0::2] * _HAAR + channel[1::2] * _HAAR
-    return down[:, 0::2] * _HAAR + down[:, 1::2] * _HAAR
-
-
-def _scores(band: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The bit that each block carries, row by row, in its largest coefficient but the first."""
+    height, width = channel.shape
+    band = channel.reshape(height // 2, 2, width // 2, 2).sum(axis=(1, 3)) / 2
     rows, columns = (side // _BLOCK for side in band.shape)
     blocks = band[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK)
-    coefficients = np.abs(blocks.swapaxes(1, 2).reshape(rows * columns, -1))
+    coefficients = blocks.swapaxes(1, 2).reshape(rows * columns, -1)
     largest = np.argmax(coefficients[:, 1:], axis=1) + 1
     return coefficients[np.arange(largest.size), largest] % _STEP > _STEP / 2
 
 
-def _votes(scores: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
-    """The bits of a message that is repeated over all blocks: more than 127 of 255 votes, as the package counts."""
-    place = np.arange(scores.size) % length
-    ones = np.bincount(place, weights=scores, minlength=length)
-    return ones / np.bincount(place, minlength=length) * 255 > 127
+def _shares(votes: NDArray[np.bool_], length: int) -> NDArray[np.float64]:
+    """For each bit of a message that is repeated over all blocks, the share of votes for one."""
+    place = np.arange(votes.size) % length
+    ones = np.bincount(place, weights=votes, minlength=length)
+    return ones / np.maximum(np.bincount(place, minlength=length), 1)
+
+
+def _correlation(shares: NDArray[np.float64], message: NDArray[np.float64]) -> float:
+    spread = shares.std() * message.std()
+    return float(((shares - shares.mean()) * (message - message.mean())).mean() / spread) if spread else 0.0

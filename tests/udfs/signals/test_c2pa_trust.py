@@ -9,9 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from PIL import Image
-
 from fairshard.udfs.signals import c2pa_manifest, image_blocks
+from PIL import Image
 
 c2pa = pytest.importorskip("c2pa")
 
@@ -53,7 +52,10 @@ def _openssl(folder: Path, command: str, out: str) -> None:
 def _signed(chain: Path, use: str) -> bytes:
     certificates = (chain / "leaf.pem").read_bytes() + (chain / "ca.pem").read_bytes()
     info = c2pa.C2paSignerInfo(b"es256", certificates, (chain / "leaf.key").read_bytes(), None)
-    made = {"action": "c2pa.created", "digitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"}
+    made = {
+        "action": "c2pa.created",
+        "digitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture",
+    }
     manifest = {
         "claim_generator_info": [{"name": "test", "version": "1"}],
         "assertions": [

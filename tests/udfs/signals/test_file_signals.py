@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from fairshard.udfs.signals import Response, ai_txt, hash_list, rsl, tdmrep, url_registry
 from hypothesis import given
 from hypothesis import strategies as st
-
-from fairshard.udfs.signals import Response, ai_txt, hash_list, rsl, tdmrep, url_registry
 
 URL = "https://a.example/x/y.jpg"
 SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
@@ -73,7 +72,14 @@ def test_tdmrep_file(document, verdict):
 
 @pytest.mark.parametrize(
     ("values", "verdict"),
-    [(["1"], "deny"), (["0"], "allow"), (["0, 0"], "allow"), (["0", "2"], "none"), (["0", "1"], "deny"), ([""], "none")],
+    [
+        (["1"], "deny"),
+        (["0"], "allow"),
+        (["0, 0"], "allow"),
+        (["0", "2"], "none"),
+        (["0", "1"], "deny"),
+        ([""], "none"),
+    ],
 )
 def test_tdmrep_headers(values, verdict):
     hop = Response(URL, 200, [("TDM-Reservation", value) for value in values])

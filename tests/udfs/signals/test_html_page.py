@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from fairshard.udfs.signals import html_meta, html_page
 from hypothesis import given
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
-
-from fairshard.udfs.signals import html_meta, html_page
 
 PARTS = st.sampled_from(
     [
         '<meta name="robots" content="noai">',
         "<META NAME=Robots CONTENT='no&#97;i, index'/>",
         "<meta content=noai name=fairshard id=x>",
-        "<meta name=a name=b content=\"x > y\">",
+        '<meta name=a name=b content="x > y">',
         "<!-- <meta name=c content=d> -->",
         "<!--><meta name=e content=f>",
         "<!-- --!><meta name=g content=h>",

@@ -8,13 +8,12 @@ import zlib
 from pathlib import Path
 
 import pytest
+from fairshard.udfs.signals import c2pa_manifest, image_blocks, jumbf, xmp
+from fairshard.udfs.signals.creators import creators
+from fairshard.udfs.signals.synthetic import source_type_tag
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-
-from fairshard.udfs.signals import c2pa_manifest, image_blocks, xmp
-from fairshard.udfs.signals.creators import creators
-from fairshard.udfs.signals.synthetic import source_type_tag
 
 FILES = Path(__file__).parents[2] / "vectors" / "files"
 PROHIBITED = "http://ns.useplus.org/ldf/vocab/DMI-PROHIBITED"
@@ -37,7 +36,9 @@ def picture(format_: str, **options) -> bytes:
 
 def jpeg(*segments: bytes, marker: int = 0xE1) -> bytes:
     plain = picture("JPEG")
-    return plain[:2] + b"".join(b"\xff%c%s%s" % (marker, struct.pack(">H", len(s) + 2), s) for s in segments) + plain[2:]
+    return (
+        plain[:2] + b"".join(b"\xff%c%s%s" % (marker, struct.pack(">H", len(s) + 2), s) for s in segments) + plain[2:]
+    )
 
 
 def png(kind: bytes, content: bytes) -> bytes:
@@ -85,7 +86,10 @@ def test_a_broken_container_never_raises_or_permits(wrap, data):
     assert creators(blocks) == []
 
 
-@given(st.binary(max_size=200), st.sampled_from([b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF0000WEBP", b"GIF89a", b"II*\0"]))
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF0000WEBP", b"GIF89a", b"II*\0"]),
+)
 def test_any_bytes(data, magic):
     blocks = image_blocks.read(magic + data)
     assert xmp.verdict(blocks, "genai").verdict == "none"
@@ -210,6 +214,44 @@ def test_a_broken_manifest_never_raises_or_permits(noise, at):
     assert c2pa_manifest.verdict(broken, image_blocks.read(broken)).verdict in ("none", "hold", "deny", "cond")
 
 
-@pytest.mark.parametrize(("data", "verdict"), [(b"", "hold"), (b"BM....", "none"), (b"<html>", "hold"), (b"\xff\xd8", "hold")])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\x5a" + b"\xff" * 4,
+        b"\x7a" + b"\xff" * 4,
+        b"\x5b\x7f" + b"\xff" * 7,
+        b"\x9a" + b"\xff" * 4,
+        b"\xa1\x7b" + b"\xff" * 8,
+    ],
+)
+def test_a_manifest_that_claims_gigabytes_is_not_handed_to_the_library(head):
+    """c2pa-python 0.38 allocates what a CBOR string claims: five bytes cost four gigabytes."""
+    data = (FILES / "c24.jpg").read_bytes()
+    entries = data.index(b"\xa1gentries")
+    broken = data[:entries] + head + data[entries + len(head) :]
+    found = c2pa_manifest.verdict(broken, image_blocks.read(broken))
+    assert (found.verdict, found.detail[:9]) == ("hold", "malformed")
+
+
+@pytest.mark.parametrize("name", ["c01.jpg", "c02.png", "c17.jpg", "c41.jpg"])
+def test_whole_manifest_stores_have_no_problem_in_any_container(name):
+    data = (FILES / name).read_bytes()
+    stores = image_blocks.read(data).c2pa
+    assert [jumbf.problem(store) for store in stores] == [""]
+    assert list(jumbf.stores(b"\x00" * 7 + stores[0] + b"x")) == stores
+    assert jumbf.problem(stores[0][:-1]).startswith("malformed")
+    assert jumbf.problem(stores[0].replace(b"cbor", b"brob", 1)).startswith("a compressed manifest")
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_as_a_manifest_store(data):
+    boxed = (len(data) + 8).to_bytes(4) + b"cbor" + data
+    assert isinstance(jumbf.problem(data), str)
+    assert isinstance(jumbf.problem((len(boxed) + 8).to_bytes(4) + b"jumb" + boxed), str)
+
+
+@pytest.mark.parametrize(
+    ("data", "verdict"), [(b"", "hold"), (b"BM....", "none"), (b"<html>", "hold"), (b"\xff\xd8", "hold")]
+)
 def test_files_that_are_no_pictures(data, verdict):
     assert c2pa_manifest.verdict(data, image_blocks.read(data)).verdict == verdict
