@@ -11,9 +11,11 @@ going on could use what was not permitted.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from types import ModuleType
 from typing import Any
 
 # Nothing else here: Airflow reads this file again and again, so tasks import fairshard when they run; and by its full
@@ -81,17 +83,17 @@ def _params(config: str | None) -> dict[str, Param]:
     }
 
 
-@task
+@task(multiple_outputs=False)
 def plan(params: dict[str, Any] | None = None) -> dict[str, int]:
     """Check config, policy, sources and registries, as `fairshard plan`. Writes and requests nothing."""
-    with _final():
+    with final():
         from fairshard.pipelines import plan as plans
 
         found = plans.run(_job(params))
     return {"sources": len(found["sources"]), "registries": len(found["registries"])}
 
 
-@task
+@task(multiple_outputs=False)
 def stage(name: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
     """Run one stage, as `fairshard run CONFIG --only NAME`. Returns its rows, seconds and memory."""
     return _run_stage(name, params)
@@ -100,7 +102,7 @@ def stage(name: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
 @task
 def groups(params: dict[str, Any] | None = None) -> list[list[str]]:
     """Share the partitions out among the mapped tasks."""
-    with _final():
+    with final():
         from fairshard.pipelines.fetch import partition_names
 
         names = partition_names(_job(params))
@@ -108,7 +110,7 @@ def groups(params: dict[str, Any] | None = None) -> list[list[str]]:
     return [names[first::count] for first in range(count)]
 
 
-@task(**NETWORK, map_index_template="{{ task.op_kwargs['names'] | join(' ') }}")
+@task(**NETWORK, multiple_outputs=False, map_index_template="{{ task.op_kwargs['names'] | join(' ') }}")
 def partitions(names: list[str], params: dict[str, Any] | None = None) -> dict[str, Any]:
     """Fetch some partitions, as `fairshard run CONFIG --only fetch --partition NAME ...`."""
     return _run_stage("fetch", params, names)
@@ -121,7 +123,7 @@ def train(params: dict[str, Any] | None = None) -> str:
 
     if not (params or {})["train"]:
         raise AirflowSkipException("the parameter 'train' is off")
-    with _final():
+    with own_workers(), final():
         from fairshard.pipelines import train as trains
 
         job = _job(params)
@@ -129,7 +131,7 @@ def train(params: dict[str, Any] | None = None) -> str:
 
 
 def _run_stage(name: str, params: dict[str, Any] | None, partitions: Sequence[str] = ()) -> dict[str, Any]:
-    with _final():
+    with own_workers(), final():
         from fairshard.pipelines import _run
 
         found = _run.run(_job(params), [name], partitions)
@@ -143,9 +145,25 @@ def _job(params: dict[str, Any] | None) -> Any:
 
 
 @contextmanager
-def _final() -> Iterator[None]:
+def own_workers() -> Iterator[None]:
+    """Let worker processes start without the main program.
+
+    A spawned process imports its parent's main program first. Here that is Airflow's, which looks for the metadata
+    database; tasks have no access to that, and the worker would die.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextmanager
+def final() -> Iterator[None]:
     """Fail the task at once where another attempt would end alike."""
     from airflow.sdk.exceptions import AirflowFailException
+
     from fairshard.schemas.errors import ContractError, InputError, MissingExtra, Refused
 
     try:

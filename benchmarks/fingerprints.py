@@ -22,10 +22,11 @@ from typing import Any
 import imagehash
 import numpy as np
 import pdqhash
+from PIL import Image
+
 from fairshard.udfs import pdq as pdq_module
 from fairshard.udfs.decoding import Undecodable, decode
 from fairshard.udfs.hashing import fingerprint, pdq, phash, phash_hex
-from PIL import Image
 
 # Height, width: of web pictures, small to large.
 _SIZES = [(240, 320), (333, 500), (480, 640), (600, 600), (768, 1024), (1200, 900)]

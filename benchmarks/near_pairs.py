@@ -21,9 +21,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+
 from fairshard.pipelines._engine import DuckDBEngine
 from fairshard.pipelines._near import near
-from numpy.typing import NDArray
 
 Pairs = NDArray[np.int64]  # [n, 2], each left < right, sorted
 _BLOCK = 512

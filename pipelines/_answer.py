@@ -70,12 +70,14 @@ class Request:
         max_bytes: instead of ``HttpOptions.max_bytes``.
         stop: called with each response of the chain before its body is read; True ends the exchange.
         key: whatever the caller wants to find the answer by.
+        cut: a longer body is no error: its first ``max_bytes`` are the answer, and the rest is not read.
     """
 
     url: str
     max_bytes: int | None = None
     stop: Callable[[Hop], bool] | None = None
     key: Any = None
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,33 +135,36 @@ def _text(value: str) -> str:
     return value
 
 
-async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """The body, decoded if it comes compressed.
+async def read_body(response: aiohttp.ClientResponse, max_bytes: int, cut: bool = False) -> bytes:
+    """The body, decoded if it comes compressed; with ``cut`` only its first ``max_bytes``.
 
     Raises:
         Failure: ``too_large`` past ``max_bytes`` in what is announced, received or decoded; ``truncated``,
             ``bad_response``, and whatever else ends a connection.
     """
     with failures():
-        body = await _received(response, max_bytes)
+        body = await _received(response, max_bytes, cut)
     coding = ",".join(response.headers.getall("Content-Encoding", ())).strip().lower()
     if not body or coding in ("", "identity"):
         return body
     if coding not in ("gzip", "x-gzip", "deflate"):
         raise Failure("bad_response", f"Content-Encoding {coding}, though identity was asked for")
-    return _decoded(body, max_bytes)
+    return _decoded(body, max_bytes, cut)
 
 
-async def _received(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+async def _received(response: aiohttp.ClientResponse, max_bytes: int, cut: bool) -> bytes:
     announced = response.content_length
-    if announced is not None and announced > max_bytes:
+    if announced is not None and announced > max_bytes and not cut:
         raise Failure("too_large", f"Content-Length {announced}, over {max_bytes}")
     chunks, size = [], 0
     while chunk := await _next_chunk(response):
         size += len(chunk)
+        chunks.append(chunk)
+        if size > max_bytes and cut:
+            response.close()
+            return b"".join(chunks)[:max_bytes]
         if size > max_bytes:
             raise Failure("too_large", f"over {max_bytes} bytes")
-        chunks.append(chunk)
     return b"".join(chunks)
 
 
@@ -180,13 +185,15 @@ async def _next_chunk(response: aiohttp.ClientResponse) -> bytes:
                 raise Failure("bad_response", "malformed chunk") from None
 
 
-def _decoded(body: bytes, max_bytes: int) -> bytes:
+def _decoded(body: bytes, max_bytes: int, cut: bool) -> bytes:
     decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib, by its first bytes
     try:
         decoded = decoder.decompress(body, max_bytes + 1)
     except zlib.error as error:
         raise Failure("bad_response", f"Content-Encoding: {error}") from error
-    if len(decoded) > max_bytes:
+    if len(decoded) > max_bytes or (cut and len(body) == max_bytes):
+        if cut:
+            return decoded[:max_bytes]
         raise Failure("too_large", f"over {max_bytes} bytes when decoded")
     if not decoder.eof:
         raise Failure("truncated", "compressed body without its end", retry=True)

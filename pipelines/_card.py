@@ -43,7 +43,7 @@ _KINDS = {
     "robots_txt": "robots.txt",
     "x_robots_tag": "an X-Robots-Tag header (noai, noimageai)",
     "tdmrep": "a TDM reservation (tdmrep.json or header)",
-    "http_status": "a status that refuses (402, 451)",
+    "http_status": "the status 402 Payment Required",
 }
 _TREATMENT = {
     "none": ("Pairs about which nothing is said at all are {}.", {"keep": "kept", "drop": "dropped"}),

@@ -43,7 +43,8 @@ _RELEASE_SLICES = {
     "sample": "SELECT pair_id, shard_id, key, bytes, weight FROM outcome WHERE outcome = 'released'",
 }
 
-_STAGE_ROWS = ", ".join(f"({number}, '{stage}')" for number, stage in enumerate(STAGES[:-1]))
+# A takedown comes after all stages, and is no step of a release that had none.
+_STAGE_ROWS = ", ".join(f"({number}, '{stage}')" for number, stage in enumerate((*STAGES[:-1], "takedown")))
 
 # Views that only count, the same over both kinds of directory; each with what it is.
 _COUNTS = {
@@ -64,6 +65,7 @@ WITH stage_row(position, stage) AS (VALUES {_STAGE_ROWS}),
 SELECT position, stage, coalesce(lost, 0) AS removed,
        total.rows - (sum(coalesce(lost, 0)) OVER (ORDER BY position))::BIGINT AS rows_left
 FROM stage_row LEFT JOIN lost USING (stage) CROSS JOIN total
+WHERE stage <> 'takedown' OR lost.lost IS NOT NULL
 ORDER BY position
 """,
     ),

@@ -25,11 +25,10 @@ JOIN verdict_rank ON signal.verdict = verdict_rank.verdict
 # A permission recorded in a registry, with its evidence: the licence that beats a reservation.
 LICENSED = "SELECT DISTINCT pair_id FROM bound WHERE kind = 'registry' AND verdict = 'allow'"
 
-# The pairs whose own licence, as the source states it, the policy lists.
+# Where silence is not enough: a recorded permission, or a licence that the source states and the policy lists.
+# "Not reserved" in some protocol is neither.
 PERMITTED = """
 SELECT pair_id FROM licensed
-UNION
-SELECT pair_id FROM bound WHERE verdict = 'allow'
 UNION
 SELECT alive.pair_id FROM alive JOIN policy_licence ON name_key(alive.licence) = policy_licence.licence
 """
@@ -71,6 +70,19 @@ def refused(engine: Engine, policy: Policy, stage: str) -> None:
 
     Needs the relations ``alive`` and ``signal``.
     """
+    licensed(engine, policy)
+    engine.register("policy_licence", pa.table({"licence": pa.array(policy.licences, pa.string())}))
+    engine.step("permitted", PERMITTED)
+    engine.step("counted", COUNTED)
+    engine.step("decisive", DECISIVE, keep=True)
+    engine.step("refused", REFUSED, stage=stage, needs_permission=policy.none == "drop")
+
+
+def licensed(engine: Engine, policy: Policy) -> None:
+    """Name ``licensed`` on an engine: ``pair_id`` of the pairs with a recorded permission.
+
+    Needs the relation ``signal``.
+    """
     drops = {DENY: True, HOLD: policy.hold == "drop", COND: policy.cond == "drop"}
     ranks = [(verdict, severity, drops.get(verdict, False)) for severity, verdict in enumerate(VERDICTS)]
     engine.register("verdict_rank", pa.table({
@@ -79,10 +91,5 @@ def refused(engine: Engine, policy: Policy, stage: str) -> None:
         "drops": [rank[2] for rank in ranks],
     }))  # fmt: skip
     engine.register("binding", pa.table({"kind": pa.array(policy.binding, pa.string())}))
-    engine.register("policy_licence", pa.table({"licence": pa.array(policy.licences, pa.string())}))
     engine.step("bound", BOUND)
     engine.step("licensed", LICENSED)
-    engine.step("permitted", PERMITTED)
-    engine.step("counted", COUNTED)
-    engine.step("decisive", DECISIVE, keep=True)
-    engine.step("refused", REFUSED, stage=stage, needs_permission=policy.none == "drop")

@@ -160,7 +160,11 @@ def signal_row(
 async def _ask_all(wanted: Iterable[tuple[str, str]], http: dict[str, Any]) -> list[dict]:
     from ._http import Client, HttpOptions, Request
 
-    requests = [Request(origin + FILES[kind][0], FILES[kind][1], key=(origin, kind)) for origin, kind in wanted]
+    # RFC 9309, section 2.5: a longer robots.txt is read up to the limit. Half a JSON file says nothing.
+    requests = [
+        Request(origin + FILES[kind][0], FILES[kind][1], key=(origin, kind), cut=kind == "robots_txt")
+        for origin, kind in wanted
+    ]
     rows = []
     async with Client(HttpOptions(**http)) as client, aclosing(client.get_all(requests)) as answers:
         async for request, fetched in answers:
@@ -170,7 +174,6 @@ async def _ask_all(wanted: Iterable[tuple[str, str]], http: dict[str, Any]) -> l
 
 
 def _row(origin: str, kind: str, fetched) -> dict:
-    # A file larger than the protocol reads is still an answer, but half a file may hide the line that forbids.
     answered = fetched.error is None
     status = fetched.status if answered or (fetched.error or "").startswith("http_") else 0
     return {

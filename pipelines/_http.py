@@ -229,7 +229,7 @@ class Client:
             # A 206 that nobody asked for may be a part of anything.
             if not 200 <= hop.status < 300 or hop.status == 206:
                 raise Failure(f"http_{hop.status}", response.reason or "", hop.status in RETRIED_STATUSES)
-            trip.body = await read_body(response, trip.max_bytes)
+            trip.body = await read_body(response, trip.max_bytes, trip.request.cut)
         finally:
             response.release()  # closes the connection if the body was not read to its end
         return None

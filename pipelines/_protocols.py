@@ -29,6 +29,8 @@ from ._case import Case
 
 COMBINE = "combine"
 
+_LICENCE_KIND = "recorded_licence"
+
 
 def _robots(case: Case) -> robots_txt.Robots:
     """The robots.txt of the host: the document of its own kinds, a file of all others."""
@@ -162,16 +164,24 @@ READERS: dict[str, Callable[[Case], Evidence]] = {
 def combined(case: Case) -> tuple[str, list[Evidence]]:
     """The verdict across all protocols, and what each of them found.
 
-    The strictest wins; a recorded licence for the URL turns ``deny`` and ``cond`` into ``allow``, unless a hash
-    list has the picture; if nobody says anything, the default decides.
+    The strictest wins. A recorded licence for the URL answers every ``deny`` and ``cond`` but that of a hash list; what
+    is undetermined stays so. If nobody says anything, the default decides.
     """
     pieces = list(_pieces(case))
-    verdict = strictest(NONE if _only_opens(piece) else piece.verdict for piece in pieces)
-    listed = any(piece.kind == hash_list.KIND and piece.verdict == DENY for piece in pieces)
-    if verdict in (DENY, COND) and not listed and _has_licence(case):
-        pieces.append(Evidence("recorded_licence", ALLOW, "asset", case.url, "policy"))
-        verdict = ALLOW
+    licensed = _has_licence(case)
+    if licensed:
+        pieces.append(Evidence(_LICENCE_KIND, ALLOW, "asset", case.url, "policy"))
+    verdict = strictest(_counted(piece, licensed) for piece in pieces)
     return (case.flags.default if verdict == NONE else verdict), pieces
+
+
+def _counted(piece: Evidence, licensed: bool) -> str:
+    """What a piece of evidence counts for next to others."""
+    if piece.kind == robots_txt.KIND and piece.verdict == ALLOW:
+        return NONE  # permits to fetch, which is not to permit training
+    if licensed and piece.verdict in (DENY, COND) and piece.kind != hash_list.KIND:
+        return ALLOW
+    return NONE if piece.kind == _LICENCE_KIND else piece.verdict
 
 
 def _pieces(case: Case) -> Iterator[Evidence]:
@@ -192,11 +202,6 @@ def _registries(case: Case) -> Iterator[Evidence]:
     yield _url_registry(case)
     if case.picture is not None and case.registry is not None:
         yield _hash_list(case)
-
-
-def _only_opens(piece: Evidence) -> bool:
-    """Whether a piece of evidence permits to fetch, which is not to permit training."""
-    return piece.kind == robots_txt.KIND and piece.verdict == ALLOW
 
 
 def _has_licence(case: Case) -> bool:

@@ -7,13 +7,14 @@ holds the whole source list can still tell by elimination that a row was withhel
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..schemas.release import OUTCOME, PUBLIC_TABLES, public
+from ._engine import Engine
 from ._release import FileFact, Release, rechunked
 from ._store import arrow_filesystem
 from ._work import Work
@@ -50,8 +51,8 @@ SELECT pair.source, 'dropped' AS outcome, dropped.stage, dropped.reason, true AS
 FROM withheld
 JOIN pair ON withheld.pair_id = pair.pair_id
 JOIN dropped ON withheld.pair_id = dropped.pair_id
-ORDER BY source, stage, reason
 """
+_COUNTED_ROWS = "SELECT * FROM counted ORDER BY source, stage, reason"
 
 TABLE_ROWS = {
     "rejected": "SELECT * FROM rejected ORDER BY source, source_row",
@@ -89,18 +90,36 @@ def write_tables(work: Work, release: Release) -> dict[str, FileFact]:
     engine = work.engine
     engine.step("sensitive_signal", SENSITIVE_SIGNAL, keep=True)
     engine.step("withheld", WITHHELD, keep=True)
-    counted = (padded(batch) for batch in engine.rows(COUNTED).to_batches())
-    facts = _write_parts(release, "pairs/", OUTCOME, chain(ordered(work, "shown", SHOWN, OUTCOME), counted))
-    for table in PUBLIC_TABLES:
+    engine.step("counted", COUNTED)
+    return publish(engine, work.scratch, release)
+
+
+def publish(
+    engine: Engine, scratch: Callable[[str], str], release: Release, tables: Iterable[str] = PUBLIC_TABLES
+) -> dict[str, FileFact]:
+    """Write ``pairs/`` and some of ``tables/`` from relations of the engine.
+
+    Needs ``pair``, ``dropped``, ``sample``, ``withheld``, ``counted``, ``sensitive_signal`` and the tables themselves.
+    """
+
+    def rows(name: str, sql: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        return _streamed(engine, scratch(f"emit-{name}"), sql, schema)
+
+    counted = (padded(batch) for batch in engine.rows(_COUNTED_ROWS).to_batches())
+    facts = _write_parts(release, "pairs/", OUTCOME, chain(rows("shown", SHOWN, OUTCOME), counted))
+    for table in tables:
         schema = public(table)
-        facts |= _write_parts(release, f"tables/{table}-", schema, ordered(work, table, TABLE_ROWS[table], schema))
+        facts |= _write_parts(release, f"tables/{table}-", schema, rows(table, TABLE_ROWS[table], schema))
     return facts
 
 
 def ordered(work: Work, name: str, sql: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """The sorted result of a query, streamed through scratch: memory stays bounded, on Spark too."""
-    folder = work.scratch(f"emit-{name}")
-    work.engine.write(sql, folder, schema)
+    return _streamed(work.engine, work.scratch(f"emit-{name}"), sql, schema)
+
+
+def _streamed(engine: Engine, folder: str, sql: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    engine.write(sql, folder, schema)
     for name in Release(folder).files():
         if name.endswith(".parquet"):
             fs, path = arrow_filesystem(f"{folder}/{name}")

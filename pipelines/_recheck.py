@@ -19,7 +19,8 @@ from ._engine import DuckDBEngine
 from ._registries import HASH_SCOPES, in_force
 from ._release import Release
 
-PAIR = "SELECT * FROM outcome WHERE outcome = 'released'"
+RELEASED = "SELECT * FROM outcome WHERE outcome = 'released'"
+SHOWN = "SELECT * FROM outcome WHERE NOT withheld"
 IMAGE = "SELECT public_image.* FROM public_image JOIN pair ON public_image.pair_id = pair.pair_id"
 
 RULED = """
@@ -57,10 +58,15 @@ def violations(release: Release, rules: pa.Table, policy: Policy, now: datetime)
     Returns:
         pair_id, url, sample_key, rule_id, registry, scope and rule_key (null if sensitive) of each.
     """
+    return forbidden(release, rules, policy, now).to_pylist()
+
+
+def forbidden(release: Release, rules: pa.Table, policy: Policy, now: datetime, pairs: str = RELEASED) -> pa.Table:
+    """The same as a table; ``pairs`` is a query over ``outcome`` that says which pairs to look at."""
     with tempfile.TemporaryDirectory() as spill:
         engine = DuckDBEngine(os.cpu_count() or 1, None, spill)
         try:
-            _scan(engine, release)
+            _scan(engine, release, pairs)
             engine.register("active", in_force(rules, now, policy.purpose))
             engine.register("hash_scope", pa.table({"scope": list(HASH_SCOPES)}))
             for name, sql in consult.STEPS.items():
@@ -69,19 +75,19 @@ def violations(release: Release, rules: pa.Table, policy: Policy, now: datetime)
             screen.hits(engine, policy)
             engine.step("ruled", RULED)
             engine.step("licensed", LICENSED)
-            return engine.rows(VIOLATION).to_pylist()
+            return engine.rows(VIOLATION)
         finally:
             engine.close()
 
 
-def _scan(engine: DuckDBEngine, release: Release) -> None:
-    """Name the released pairs, their images and what was said about them."""
+def _scan(engine: DuckDBEngine, release: Release, pairs: str) -> None:
+    """Name the pairs to look at, their images and what was said about them."""
     kinds = {"outcome": ("pairs/", OUTCOME)}
     kinds |= {f"public_{name}": (f"tables/{name}-", public(name)) for name in ("image", "signal")}
     present = release.files()
     for name, (prefix, schema) in kinds.items():
         files = [f"{release.root}/{file}" for file in present if file.startswith(prefix)]
         engine.scan(name, files, schema)
-    engine.step("pair", PAIR, keep=True)
+    engine.step("pair", pairs, keep=True)
     engine.step("image", IMAGE, keep=True)
     engine.step("signal", "SELECT pair_id, kind, verdict FROM public_signal")

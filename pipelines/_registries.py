@@ -83,8 +83,9 @@ def load_one(registry: Registry, path: str) -> Loaded:
         fs, plain = fsspec.core.url_to_fs(path)
         data = fs.cat_file(plain)
         rows = _READERS[_ending(path)](data)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
+        # Parsers quote the line they stumble over, and that may be a key.
+        reason = type(error).__name__ if registry.sensitive else " ".join(str(error).split())[:200]
         raise _refusal(registry, f"cannot be read ({reason})", "a readable list") from error
     entries, malformed = _entries(registry, rows)
     found = len(entries) + malformed
@@ -103,12 +104,18 @@ def next_change(rules: pa.Table, now: datetime) -> datetime | None:
 
 
 def in_force(rules: pa.Table, now: datetime, purpose: str) -> pa.Table:
-    """The rules that hold at a time for a purpose. Only a rule about ``genai`` alone leaves ``train`` open."""
+    """The rules that hold at a time for a purpose.
+
+    A restriction whose purpose is unknown counts; only one about ``genai`` alone leaves ``train`` open. A permission
+    counts for its own purpose, ``train`` including ``genai``, or without one for all.
+    """
     moment = pa.scalar(now, RULE.schema.field("valid_from").type)
     begun = pc.fill_null(pc.less_equal(rules["valid_from"], moment), True)
     ended = pc.fill_null(pc.less_equal(rules["withdrawn_at"], moment), False)
     other = pc.fill_null(pc.equal(rules["purpose"], "genai"), False) if purpose == "train" else pa.scalar(False)
-    return rules.filter(pc.and_not(pc.and_not(begun, ended), other))
+    covered = pc.is_in(rules["purpose"], pa.array(["train", purpose, None], pa.string()))
+    elsewhere = pc.and_not(pc.equal(rules["action"], "allow"), covered)
+    return rules.filter(pc.and_not(pc.and_not(pc.and_not(begun, ended), other), elsewhere))
 
 
 def normal_key(scope: str, key: str) -> str | None:
@@ -175,7 +182,7 @@ def _read_table(delimiter: str) -> Callable[[bytes], list[dict[str, Any]]]:
 
 
 def _read_jsonl(data: bytes) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in data.decode("utf-8-sig").splitlines() if line.strip()]
+    rows = [json.loads(line) for line in data.decode("utf-8-sig").split("\n") if line.strip()]
     return [row if isinstance(row, dict) else {"key": row} for row in rows]
 
 
@@ -204,8 +211,8 @@ def _entries(registry: Registry, rows: list[dict[str, Any]]) -> tuple[list[dict[
             malformed += 1
             continue
         entry = _entry(registry, row, key)
-        if entry["action"] == "allow" and not entry["evidence"]:
-            log.warning("registry %s: an 'allow' without evidence is not honoured", registry.name)
+        if entry["action"] == "allow" and (doubt := _doubt(entry, row)):
+            log.warning("registry %s: an 'allow' %s is not honoured", registry.name, doubt)
             continue
         entries.append(entry)
     return entries, malformed
@@ -220,9 +227,9 @@ def _key_column(registry: Registry, rows: list[dict[str, Any]]) -> str:
     for name in wanted:
         if name.casefold() in by_fold:
             return by_fold[name.casefold()]
-    raise _refusal(
-        registry, f"has the columns {', '.join(names)}", f"one called '{wanted[0]}'", "Or set 'column' of the registry"
-    )
+    # Without a header, the first key is taken for a column.
+    found = f"has {len(names)} other columns" if registry.sensitive else f"has the columns {', '.join(names)}"
+    raise _refusal(registry, found, f"one called '{wanted[0]}'", "Or set 'column' of the registry")
 
 
 def _entry(registry: Registry, row: dict[str, Any], key: str) -> dict[str, Any]:
@@ -241,21 +248,37 @@ def _entry(registry: Registry, row: dict[str, Any], key: str) -> dict[str, Any]:
     }
 
 
+def _doubt(entry: dict[str, Any], row: dict[str, Any]) -> str:
+    """Why a permission does not count; empty if it does."""
+    if not entry["evidence"]:
+        return "without evidence"
+    unread = [name for name in ("valid_from", "withdrawn_at") if entry[name] is None and _optional(row.get(name))]
+    return f"with an unreadable {unread[0]}" if unread else ""
+
+
 def _rules(registry: Registry, entries: list[dict[str, Any]]) -> pa.Table:
-    identity = ["\x1f".join((entry["registry"], entry["scope"], entry["key"], entry["action"])) for entry in entries]
-    ids = stable_hash(pa.array(identity, pa.string()))
+    ids = stable_hash(pa.array(["\x1f".join(_identity(entry)) for entry in entries], pa.string()))
     rows = [{"rule_id": rule_id, **entry} for rule_id, entry in zip(ids.to_pylist(), entries, strict=True)]
     return pa.Table.from_pylist(list(_widest(rows)), schema=RULE.schema)
 
 
+def _identity(entry: dict[str, Any]) -> list[str]:
+    """What makes a rule. Restrictions on the same key are one; permissions must not lend each other time or purpose."""
+    names = ["registry", "scope", "key", "action"]
+    if entry["action"] == "allow":
+        names += ["purpose", "valid_from", "withdrawn_at"]
+    return [str(entry[name]) for name in names]
+
+
 def _widest(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    """One row a rule; of several with the same key and action, one that is in force the longest."""
+    """One row a rule; of several restrictions with the same key, one for all their time and purposes."""
     seen: dict[int, dict[str, Any]] = {}
     for row in rows:
         old = seen.setdefault(row["rule_id"], row)
         if old is not row:
             old["valid_from"] = _either(min, old["valid_from"], row["valid_from"])
             old["withdrawn_at"] = _either(max, old["withdrawn_at"], row["withdrawn_at"])
+            old["purpose"] = old["purpose"] if old["purpose"] == row["purpose"] else None
     return seen.values()
 
 

@@ -25,6 +25,8 @@ from ._store import checked
 
 MANIFEST = "manifest.json"
 CATALOG = "catalog.duckdb"
+REPORT = "report.html"
+TOMBSTONES = "tombstones.parquet"
 # Names that releases give. Whatever else lies in the directory is somebody's own and stays.
 _OURS = re.compile(r"shards/\d{5,}\.(tar|parquet)|pairs/\d{5,}\.parquet|tables/[a-z_]+-\d{5,}\.parquet")
 _PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")

@@ -61,7 +61,10 @@ def preflight(job: Job, chosen: Sequence[str]) -> list[_sources.SourceFile]:
         if kind == module.removeprefix("py") and importlib.util.find_spec(module) is None:
             raise MissingExtra(kind, f"--{'engine' if kind == job.config.engine else 'compute'} {kind}", module)
     consult.host_files(job)
-    _registries.check(job, datetime.now(UTC))
+    if "consult" in chosen:
+        consult.check_registries(Work(job), datetime.now(UTC))
+    else:
+        _registries.check(job, datetime.now(UTC))
     return _sources.resolve(job)
 
 

@@ -54,9 +54,13 @@ def sample_keys(shard_id: int, count: int, samples_per_shard: int) -> list[str]:
 def write_sample(sink: Sink, picture: bytes, ending: str, meta: dict[str, Any]) -> None:
     """Append one sample. ``meta`` is a row of the sidecar."""
     text = json.dumps(meta, ensure_ascii=False)
-    parts = {ending: picture, "json": text.encode(), "txt": meta["caption"].encode()}
-    for part in sorted(parts):
-        _write_member(sink, f"{meta['key']}.{part}", parts[part])
+    copy_sample(sink, Sample(meta["key"], {ending: picture, "json": text.encode(), "txt": meta["caption"].encode()}))
+
+
+def copy_sample(sink: Sink, sample: Sample) -> None:
+    """Append a sample as it was read: the same parts give the same bytes."""
+    for part in sorted(sample.parts):
+        _write_member(sink, f"{sample.key}.{part}", sample.parts[part])
 
 
 def finish(sink: Sink) -> None:

@@ -6,8 +6,11 @@ list. Column names are matched whatever their case; a list needs a URL and a tex
 
 from __future__ import annotations
 
+import csv
+import itertools
 import json
 import posixpath
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -45,6 +48,11 @@ RAW = pa.schema(
 _ENDINGS = {".parquet": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _BATCH_ROWS = 65_536
 _BLOCK_BYTES = 16 << 20
+# JSON lines have no header: one of the first lines has to look like a row.
+_FIRST_LINES = 100
+_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+# What a file that is damaged or of another format makes the readers raise.
+_UNREADABLE = (pa.ArrowException, OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
@@ -91,13 +99,13 @@ def read(file: SourceFile) -> Iterator[pa.RecordBatch]:
     readers = {"parquet": _read_parquet, "csv": _read_csv, "tsv": _read_csv, "jsonl": _read_jsonl}
     try:
         yield from readers[file.format](file)
-    except (pa.ArrowException, OSError, EOFError) as error:
+    except _UNREADABLE as error:
         raise SourceError(file.path, f"cannot be read to its end ({_short(error)})", f"whole {file.format}") from error
 
 
 def _resolve_one(source: Source, path: str) -> Iterator[SourceFile]:
     fs, plain = fsspec.core.url_to_fs(path)
-    is_glob = any(char in plain for char in "*?[")
+    is_glob = any(char in plain for char in "*?[") and not fs.exists(plain)
     found = sorted(fs.glob(plain)) if is_glob else [plain]
     if not found:
         raise SourceError(source.path, "matches no file", "at least one file")
@@ -123,7 +131,7 @@ def _resolve_one(source: Source, path: str) -> Iterator[SourceFile]:
 def _check(file: SourceFile) -> None:
     try:
         names = _column_names(file)
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise SourceError(file.path, f"cannot be read ({_short(error)})", f"{file.format}") from error
     if names is None:  # JSON lines have no header
         return
@@ -131,6 +139,10 @@ def _check(file: SourceFile) -> None:
         if _alias(names, column) is None:
             aliases = ", ".join(COLUMNS[column][1])
             raise SourceError(file.path, f"has the columns {', '.join(names) or '(none)'}", f"one called {aliases}")
+    read_ones = [name for column in COLUMNS if (name := _alias(names, column))]
+    twice = next((name for name in read_ones if names.count(name) > 1), None)
+    if twice:
+        raise SourceError(file.path, f"has two columns called '{twice}'", "a name of its own for each")
 
 
 def _column_names(file: SourceFile) -> list[str] | None:
@@ -138,29 +150,27 @@ def _column_names(file: SourceFile) -> list[str] | None:
         with _open_binary(file) as opened:
             return pq.ParquetFile(opened).schema_arrow.names
     with _open_text(file) as opened:
+        if file.format == "jsonl":
+            _check_json_lines(file, [line for line in itertools.islice(opened, _FIRST_LINES) if line.strip()])
+            return None
         first = opened.readline()
-    if file.format == "jsonl":
-        _check_json_line(file, first)
-        return None
     return next(_csv_rows(first, file), [])
 
 
 def _csv_rows(line: bytes, file: SourceFile) -> Iterator[list[str]]:
-    import csv
-
     yield from csv.reader([line.decode("utf-8-sig")], delimiter="\t" if file.format == "tsv" else ",")
 
 
-def _check_json_line(file: SourceFile, line: bytes) -> None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        row = None
-    if not isinstance(row, dict):
-        raise SourceError(file.path, f"begins with {line[:60]!r}", "one JSON object a line")
+def _check_json_lines(file: SourceFile, lines: list[bytes]) -> None:
+    """Refuse a file of whose first lines none is a row: broken ones among good ones are only set aside."""
+    rows = [row for line in lines if (row := _json_row(line)) is not None]
+    if not rows:
+        raise SourceError(file.path, f"begins with {b''.join(lines[:1])[:60]!r}", "one JSON object a line")
+    keys = list(dict.fromkeys(key for row in rows for key in row))
     for column in ("url", "caption"):
-        if _alias(list(row), column) is None:
-            raise SourceError(file.path, f"has the keys {', '.join(row)}", f"one of {', '.join(COLUMNS[column][1])}")
+        if _alias(keys, column) is None:
+            found = ", ".join(keys)[:200]
+            raise SourceError(file.path, f"has the keys {found}", f"one of {', '.join(COLUMNS[column][1])}")
 
 
 def _alias(names: list[str], column: str) -> str | None:
@@ -205,24 +215,23 @@ def _read_csv(file: SourceFile) -> Iterator[pa.RecordBatch]:
         )  # fmt: skip
         row = 0
         for batch in reader:
-            # The parser counts the header as row 1; rows set aside keep their place in the count.
-            numbers, skipped = _numbers(row, batch.num_rows, {number - 2 for number in bad})
-            bad.clear()
-            yield _raw(batch, names, row, file, numbers)
-            if skipped:
-                yield _malformed(skipped)
-            row += batch.num_rows + len(skipped)
+            # The parser counts the header as row 1, reads ahead, and gives no batch for a block without a good row.
+            skipped = {number - 2 for number in bad}
+            numbers = _numbers(row, batch.num_rows, skipped)
+            yield _raw(batch, names, row, file, pa.array(numbers, pa.int64()))
+            row = numbers[-1] + 1 if numbers else row
+            passed = sorted(number for number in skipped if number < row)
+            bad[:] = [number for number in bad if number - 2 >= row]
+            if passed:
+                yield _malformed(passed)
+        if bad:
+            yield _malformed([number - 2 for number in bad])
 
 
-def _numbers(start: int, count: int, skipped: set[int]) -> tuple[pa.Array, list[int]]:
+def _numbers(start: int, count: int, skipped: set[int]) -> list[int]:
     """Row numbers of ``count`` rows from ``start`` when some rows in between were set aside."""
-    numbers: list[int] = []
-    row = start
-    while len(numbers) < count:
-        if row not in skipped:
-            numbers.append(row)
-        row += 1
-    return pa.array(numbers, pa.int64()), sorted(skipped)
+    rows = (row for row in itertools.count(start) if row not in skipped)
+    return list(itertools.islice(rows, count))
 
 
 def _read_jsonl(file: SourceFile) -> Iterator[pa.RecordBatch]:
@@ -296,9 +305,10 @@ def _as(array: pa.Array, kind: pa.DataType, file: SourceFile, name: str) -> pa.A
     if kind == pa.binary():
         return array.cast(pa.string()).cast(kind) if not pa.types.is_large_binary(array.type) else array.cast(kind)
     if pa.types.is_binary(array.type) or pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        text = pc.utf8_trim_whitespace(array.cast(pa.string(), safe=False))
-        numeric = pc.match_substring_regex(text, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
-        return pc.if_else(numeric, text, pa.scalar(None, pa.string())).cast(kind)
+        # Matched as bytes: one number in a broken encoding must not stop the list.
+        raw = array.cast(pa.binary())
+        numeric = pc.match_substring_regex(raw, _NUMBER)
+        return pc.utf8_trim_whitespace(pc.if_else(numeric, raw, None).cast(pa.string())).cast(kind)
     return array.cast(kind, safe=False)
 
 

@@ -43,7 +43,7 @@ class Mark:
         rows_in: rows read, where the stage counts them.
         seconds: wall time.
         peak_mb: largest resident size of the process that made it.
-        committed_at: ISO 8601, UTC.
+        committed_at: ISO 8601, UTC, to the microsecond: what is made from it is told by it.
         expires_at: from when it must be made again whatever the fingerprint says; ISO 8601, UTC.
         extra: other files and figures of the stage's own.
     """
@@ -91,8 +91,9 @@ class Store:
 
     def marks(self, stage: str | None = None) -> list[Mark]:
         """Markers, sorted by stage and partition."""
-        pattern = posixpath.join(self._base, "_done", stage or "*", "*.json")
-        return [self._load(path) for path in sorted(self.fs.glob(pattern))]
+        folder = posixpath.join(self._base, "_done")
+        stages = [posixpath.join(folder, stage)] if stage else listed(self.fs, folder)
+        return [self._load(path) for one in stages for path in listed(self.fs, one, ".json")]
 
     def mark(self, stage: str, partition: str) -> Mark | None:
         """The marker of one partition, if it was ever committed."""
@@ -182,8 +183,8 @@ class Task:
         """
         schema = TABLES[table].schema
         path = posixpath.join(self.folder(table), "part-0.parquet")
-        batches = data if isinstance(data, Iterable) and not isinstance(data, pa.Table) else data.to_batches()
-        write_parquet(path, schema, batches)
+        batches: Any = data
+        write_parquet(path, schema, batches.to_batches() if isinstance(data, pa.Table) else batches)
 
     def scratch(self, name: str) -> str:
         """A path in scratch for a file of the stage's own; ``keep`` moves it in."""
@@ -211,7 +212,7 @@ class Task:
             mark,
             seconds=round(time.monotonic() - self._started, 3),
             peak_mb=peak_mb(),
-            committed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            committed_at=datetime.now(UTC).isoformat(timespec="microseconds"),
             expires_at=self.expires_at.isoformat() if self.expires_at else None,
         )
         text = json.dumps(asdict(finished), indent=1, sort_keys=True)
@@ -219,7 +220,7 @@ class Task:
 
     def _move_in(self, table: str) -> tuple[list[str], int]:
         fs, folder = fsspec.core.url_to_fs(self.folder(table))
-        written = sorted(fs.glob(posixpath.join(folder, "*.parquet"))) if fs.exists(folder) else []
+        written = listed(fs, folder, ".parquet")
         names, total = [], 0
         for number, path in enumerate(written):
             rows = _row_count(fs, path)
@@ -235,6 +236,12 @@ class Task:
         fs, folder = fsspec.core.url_to_fs(self._folder)
         if fs.exists(folder):
             fs.rm(folder, recursive=True)
+
+
+def listed(fs: fsspec.AbstractFileSystem, folder: str, ending: str = "") -> list[str]:
+    """What lies in a folder, sorted; nothing where there is none. A glob would trip over brackets in names."""
+    fs.invalidate_cache(folder)
+    return sorted(path for path in fs.ls(folder, detail=False) if path.endswith(ending)) if fs.exists(folder) else []
 
 
 def arrow_filesystem(path: str) -> tuple[arrow_fs.FileSystem, str]:

@@ -19,7 +19,7 @@ from ..schemas.tables import TABLES
 from ._compute import Compute, open_compute
 from ._engine import DuckDBEngine, Engine
 from ._progress import bar
-from ._store import Store, Task
+from ._store import Store, Task, listed
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -108,7 +108,7 @@ class Work:
     def partition_files(self, folder: str, column: str, number: int) -> tuple[str, ...]:
         """Files of one value of ``Engine.write(partition_by=...)``; none if no row had it."""
         fs, plain = fsspec.core.url_to_fs(f"{folder}/{column}={number}")
-        return tuple(fs.unstrip_protocol(path) for path in sorted(fs.glob(f"{plain}/*.parquet")))
+        return tuple(fs.unstrip_protocol(path) for path in listed(fs, plain, ".parquet"))
 
     @property
     def http(self) -> dict[str, Any]:

@@ -145,18 +145,29 @@ def host_files(job: Job) -> str:
     return chosen
 
 
+def check_registries(work: Work, now: datetime) -> None:
+    """Refuse a job whose registries could not be used. Those that an earlier run has read are not read again.
+
+    Raises:
+        RegistryError: one is missing, stale, or holds no usable keys.
+    """
+    _registries.check(work.job, now)
+    mark = work.store.mark("consult", "registry")
+    if mark is None or mark.extra.get("registry_files") != _registry_files(work):
+        _registries.load(work.job, now)
+
+
 def match_registries(work: Work, now: datetime) -> None:
     """Write ``rule`` and the ``signal`` rows of all registries."""
-    job = work.job
-    loaded_from = [(registry, work.stamp(job.path(registry.path))) for registry in job.config.registries]
-    base = work.fingerprint("consult", job.policy.purpose, *loaded_from)
-    task = work.task("consult", "registry", base)
+    job, files = work.job, _registry_files(work)
+    task = work.task("consult", "registry", work.fingerprint("consult", job.policy.purpose, files))
     if task.done:
         return
     with task:
         loaded = _registries.load(job, now)
         rules = pa.concat_tables([RULE.schema.empty_table(), *(one.rules for one in loaded)])
         task.expires_at = _registries.next_change(rules, now)
+        task.extra["registry_files"] = files
         task.extra["registry_sha256"] = {one.registry.name: one.sha256 for one in loaded}
         task.extra["registry_malformed"] = {one.registry.name: one.malformed for one in loaded}
         task.write("rule", rules)
@@ -170,27 +181,29 @@ def match_registries(work: Work, now: datetime) -> None:
 
 def ask_hosts(work: Work, names: dict[str, list[str]], how: str) -> None:
     """Write ``host_file`` and the ``signal`` rows of what hosts say."""
-    job, policy = work.job, work.job.policy
+    job = work.job
     asking = fingerprint(work.version, work.marks("ingest"), job.config.consult, how)
-    judging = fingerprint(asking, policy.ai_agent_proxy)
-    undone = [
-        (kind, name)
-        for kind, print_ in (("ask", asking), ("judge", judging))
-        for name in names[kind]
-        if not work.task("consult", name, print_).done
-    ]
-    if not undone:
+    asked = work.undone("consult", names["ask"], asking)
+    if not asked and not _unjudged(work, names["judge"], asking):
         return
     folder = _inputs(work, len(names["ask"]))
-    asked = work.undone("consult", names["ask"], asking)
     tasks = [_ask_task(work, folder, name, asking, how) for name in asked]
     for _ in work.map("consult: hosts", ask, tasks, lambda count: f"{count} requests"):
         pass
-    # A partition that was asked again is judged again, whatever its fingerprint says.
-    again = {name.replace("ask", "judge") for name in asked} | set(work.undone("consult", names["judge"], judging))
-    judges = [_judge_task(work, folder, name, judging) for name in sorted(again)]
+    unjudged = _unjudged(work, names["judge"], asking)
+    judges = [_judge_task(work, folder, name, _judging(work, name, asking)) for name in unjudged]
     for _ in work.map("consult: rules", judge, judges, lambda count: f"{count} pairs"):
         pass
+
+
+def _unjudged(work: Work, names: list[str], asking: str) -> list[str]:
+    return [name for name in names if not work.task("consult", name, _judging(work, name, asking)).done]
+
+
+def _judging(work: Work, name: str, asking: str) -> str:
+    """Fingerprint of a judged partition. It names the very answers: asked again, they are judged again."""
+    answers = work.store.mark("consult", name.replace("judge", "ask"))
+    return fingerprint(asking, answers and answers.committed_at, work.job.policy.ai_agent_proxy)
 
 
 def gate(work: Work) -> None:
@@ -204,6 +217,11 @@ def gate(work: Work) -> None:
         work.scan_all("consult", "signal")
         _gate.refused(work.engine, work.job.policy, "consult")
         work.write(task, "dropped", "SELECT * FROM refused")
+
+
+def _registry_files(work: Work) -> str:
+    registries = work.job.config.registries
+    return fingerprint(work.version, [(registry, work.stamp(work.job.path(registry.path))) for registry in registries])
 
 
 def _inputs(work: Work, partitions: int) -> str:

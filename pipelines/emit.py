@@ -298,8 +298,8 @@ def _unbalanced(found: str, expected: str) -> StageError:
 
 def _registry_hashes(store: Store) -> dict[str, str]:
     """SHA-256 of each registry's file, as the stage that read it recorded."""
-    read = [registry for mark in store.marks("consult") for registry in mark.extra.get("registries", [])]
-    return {registry["name"]: registry["sha256"] for registry in read}
+    mark = store.mark("consult", "registry")
+    return mark.extra["registry_sha256"] if mark else {}
 
 
 def _rule_counts(work: Work) -> dict[str, int]:

@@ -21,8 +21,8 @@ from ..schemas.policy import Policy
 from . import _manifest
 from ._catalog import Catalog, open_release
 from ._recheck import violations
-from ._registries import load_one
-from ._release import CATALOG, MANIFEST, Release
+from ._registries import Loaded, load_one
+from ._release import CATALOG, MANIFEST, REPORT, Release
 from ._shards import Sample, read_samples, shard_name
 from ._store import read_parquet
 
@@ -60,20 +60,26 @@ def line(finding: Finding) -> str:
 
 
 def rules(registries: Sequence[str]) -> pa.Table | None:
-    """Registries as the command line names them, ``SCOPE=FILE`` each, whatever their age; None if there are none.
+    """The rules of all registries, whatever their age; None if there are none. Raises as ``loaded``."""
+    tables = [registry.rules for registry in loaded(registries)]
+    return pa.concat_tables(tables) if tables else None
+
+
+def loaded(registries: Sequence[str], sensitive: bool = False) -> list[Loaded]:
+    """Registries as the command line names them, ``SCOPE=FILE`` each, named after the file.
 
     Raises:
         InputError: not of that form, or no such scope.
         RegistryError: one cannot be read.
     """
-    loaded = []
+    found = []
     for text in registries:
         scope, equals, path = text.partition("=")
         if not equals or scope not in SCOPES:
             raise InputError("--registry", f"is '{text}'", f"SCOPE=FILE, with one of {', '.join(SCOPES)}")
-        entry = {"name": posixpath.basename(path), "path": path, "scope": scope}
-        loaded.append(load_one(typed_yaml.build(Registry, entry, "--registry"), path).rules)
-    return pa.concat_tables(loaded) if loaded else None
+        entry = {"name": posixpath.basename(path), "path": path, "scope": scope, "sensitive": sensitive}
+        found.append(load_one(typed_yaml.build(Registry, entry, "--registry"), path))
+    return found
 
 
 def verify(folder: str, today: pa.Table | None = None, now: datetime | None = None) -> list[Finding]:
@@ -115,7 +121,7 @@ def _files(release: Release, manifest: dict[str, Any]) -> Iterator[Finding]:
                 "changed_file", name, f"{found.bytes} bytes, sha256 {found.sha256}",
                 f"{fact['bytes']} bytes, sha256 {fact['sha256']}",
             )  # fmt: skip
-    for name in sorted(present - set(listed) - {MANIFEST, CATALOG}):
+    for name in sorted(present - set(listed) - {MANIFEST, CATALOG, REPORT}):
         yield _finding("extra_file", name, "is there", "only files that the manifest lists")
 
 

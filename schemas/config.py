@@ -111,7 +111,7 @@ class Filter:
     """Quality filters; each is off unless set.
 
     Attributes:
-        preset: ``datacomp-basic`` sets the basic filter of DataComp (English; captions of at least two words
+        preset: ``datacomp-basic`` sets the basic filter of DataComp (English; captions of at least three words
             and six characters; shorter side at least 200 px; aspect ratio at most 3). Other keys override it.
         languages: ISO 639-1 codes to keep, by fastText's lid.176.
         language_min_score: least confidence of the language.
@@ -263,6 +263,8 @@ def _check(config: Config, where: str) -> None:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ConfigError(f"{where}.{kind}", f"two are called '{twice[0]}'", "a name of its own for each")
+    if config.work_dir == config.release_dir:
+        raise ConfigError(f"{where}.release_dir", "is the work_dir too", "a folder of its own")
     least = {
         "consult": {"partitions": 1, "timeout_s": 0.001, "retries": 0},
         "fetch": {
@@ -279,3 +281,7 @@ def _check(config: Config, where: str) -> None:
             value = getattr(getattr(config, section), key)
             if value is not None and value < low:
                 raise ConfigError(f"{where}.{section}.{key}", f"is {value}", f"at least {low}")
+    for key, high in (("phash_max_distance", 31), ("pdq_max_distance", 127)):  # beyond, unlike pictures meet too
+        value = getattr(config.dedup, key)
+        if value is not None and value > high:
+            raise ConfigError(f"{where}.dedup.{key}", f"is {value}", f"at most {high}")

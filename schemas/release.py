@@ -5,7 +5,9 @@
     shards/00000.parquet     its samples, ``SIDECAR``
     pairs/00000.parquet      every pair of the sources with its outcome, ``OUTCOME``
     tables/NAME.parquet      the other tables, as ``public`` says
-    catalog.duckdb           views over all of these
+    tombstones.parquet       what takedowns removed, ``TOMBSTONE``; not in a first release
+    catalog.duckdb           views over all of these; derived, so that the manifest does not list it
+    report.html              the same in pictures; derived, on demand
     README.md, funnel.png    the dataset card
 
 No file holds a time of observation or a path of the machine, so that the release is a function of its inputs,
@@ -61,6 +63,20 @@ OUTCOME = pa.schema(
         _column("bytes", pa.int64(), "Size of the picture in the shard"),
         _column("weight", pa.float64(), "Weight for training"),
         _column("withheld", pa.bool_(), "A sensitive rule covers it: only counted", null=False),
+    ]
+)
+
+# One line for each sample that a takedown removed from this release's forerunners: whoever holds a copy of one of
+# them finds it there by shard and key.
+TOMBSTONE = pa.schema(
+    [
+        _column("shard", pa.string(), "Path of the shard it was in", null=False),
+        _column("key", pa.string(), "Its key in that shard", null=False),
+        _column("pair_id", pa.int64(), "Id of the pair; null if a sensitive rule removed it"),
+        _column("url", pa.string(), "URL of the picture; null if a sensitive rule removed it"),
+        _column("reason", pa.string(), "deny:registry or deny:hash_list", null=False),
+        _column("registry", pa.string(), "Name of the registry", null=False),
+        _column("rule_id", pa.int64(), "The rule in tables/rule; null if it is sensitive"),
     ]
 )
 

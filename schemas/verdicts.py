@@ -28,4 +28,7 @@ def strictest(verdicts: Iterable[str]) -> str:
     Raises:
         ValueError: a word that is no verdict, which must not be taken for silence.
     """
-    return min(verdicts, key=VERDICTS.index, default=NONE)
+    found = set(verdicts)
+    if unknown := found.difference(VERDICTS):
+        raise ValueError(f"{min(unknown)!r} is no verdict; expected one of {', '.join(VERDICTS)}")
+    return min(found, key=VERDICTS.index, default=NONE)

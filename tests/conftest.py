@@ -11,6 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from sample_run import SampleRun, run_sample
+
 from fairshard.pipelines._store import Store
 from fairshard.pipelines._work import Work
 from fairshard.schemas.config import from_mapping
@@ -23,6 +25,12 @@ def engine_name(request) -> str:
     if request.param == "spark" and shutil.which("java") is None and not os.environ.get("CI"):
         pytest.skip("Spark needs Java 17 or later, and there is no java on the PATH")
     return request.param
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory) -> SampleRun:
+    """The sample web, run once for all tests that look at what came out. A test that changes it puts it back."""
+    return run_sample(tmp_path_factory.mktemp("sample"))
 
 
 @pytest.fixture

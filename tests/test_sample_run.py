@@ -24,11 +24,6 @@ TRUTH = list(csv.DictReader((FOLDER / "truth.csv").open(encoding="utf-8", newlin
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory):
-    return run_sample(tmp_path_factory.mktemp("sample"))
-
-
-@pytest.fixture(scope="module")
 def fates(sample):
     """(source, source_row) -> (stage, reason) of every row of the sources."""
     found = {(row["source"], row["source_row"]): ("ingest", row["reason"]) for row in sample.rows("rejected")}
@@ -182,12 +177,16 @@ def test_engines_and_computes_give_the_same_rows_and_bytes(sample, other, reques
 
 def test_a_changed_section_reruns_what_depends_on_it_and_nothing_else(sample):
     before = {mark.stage: mark.committed_at for mark in sample.store.marks()}
-    config = dataclasses.replace(sample.job.config, balance=dataclasses.replace(sample.job.config.balance, max_per_caption=3))
+    config = dataclasses.replace(
+        sample.job.config, balance=dataclasses.replace(sample.job.config.balance, max_per_caption=3)
+    )
     changed = run_sample(sample.folder, balance=config.balance)
     made = {stage["stage"] for stage in changed.summary["stages"] if stage["made_now"]}
     assert made <= {"balance", "emit"} and "balance" in made
     assert changed.requests == []
-    assert {mark.stage: mark.committed_at for mark in changed.store.marks() if mark.stage not in made}.items() <= before.items()
+    assert {
+        mark.stage: mark.committed_at for mark in changed.store.marks() if mark.stage not in made
+    }.items() <= before.items()
     run_sample(sample.folder)
 
 

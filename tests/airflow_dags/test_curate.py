@@ -1,4 +1,4 @@
-"""The DAG, run for real on the sample web."""
+"""The DAG, run for real on the sample web, and what of the command line it stands on."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner, Result
+
 from fairshard import airflow_dags
 from fairshard.examples.sample_web import FOLDER
 from fairshard.examples.sample_web.server import SampleWeb
+from fairshard.pipelines.cli import main
 
-pytest.importorskip("airflow", reason="needs the extra [airflow]")
+if find_spec("airflow") is None:  # it is not imported here: that would make folders in the user's home
+    pytest.skip("needs the extra [airflow]", allow_module_level=True)
 
 BIN = Path(sys.executable).parent
-RUN_DAG = Path(__file__).with_name("run_dag.py")
-STAGES = ["ingest", "consult", "screen", "filter", "dedup", "balance", "emit"]
+ALONE = ["plan", "ingest", "consult", "fetch.groups", "fetch.rest", "screen", "filter", "dedup", "balance", "emit"]
 
 
 @pytest.fixture(scope="module")
@@ -28,55 +33,81 @@ def web():
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory):
+def settings(tmp_path_factory):
     """Environment of an Airflow with a database of its own."""
     home = tmp_path_factory.mktemp("airflow")
-    settings = {
+    found = os.environ | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": airflow_dags.__path__[0],
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
     }
-    environment = os.environ | settings
-    subprocess.run([BIN / "airflow", "db", "migrate"], env=environment, check=True, capture_output=True)
-    return environment
+    subprocess.run([BIN / "airflow", "db", "migrate"], env=found, check=True, capture_output=True)
+    return found
+
+
+class Airflow:
+    """A process that holds the DAGs of a folder and runs one when asked."""
+
+    def __init__(self, settings: dict[str, str]):
+        self.log = Path(settings["AIRFLOW_HOME"]) / "log.txt"
+        with self.log.open("a") as log:
+            command = [sys.executable, Path(__file__).with_name("dag_runner.py")]
+            self.process = subprocess.Popen(command, env=settings, stdin=-1, stdout=-1, stderr=log, text=True)
+        self.found = self._answer()
+
+    def run(self, **params) -> dict:
+        assert self.process.stdin
+        print(json.dumps(params), file=self.process.stdin, flush=True)
+        return self._answer()
+
+    def _answer(self) -> dict:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        assert line, self.log.read_text()[-5000:]
+        return json.loads(line)
+
+
+@contextmanager
+def started(settings: dict[str, str]):
+    airflow = Airflow(settings)
+    with airflow.process:  # closes its input and waits for it
+        yield airflow
+
+
+@pytest.fixture(scope="module")
+def airflow(settings):
+    with started(settings) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def job(web, tmp_path_factory):
-    """The sample's config file, with absolute paths."""
-    folder = tmp_path_factory.mktemp("job")
-    return write_config(folder, web.proxy_url)
+    return write_config(tmp_path_factory.mktemp("job"), web)
 
 
 @pytest.fixture(scope="module")
 def first_run(airflow, job):
-    return run_dag(airflow, {"config": str(job), "fetch_tasks": 2})
+    return airflow.run(config=str(job), fetch_tasks=2)
 
 
-def write_config(folder: Path, proxy: str, **changes) -> Path:
+def write_config(folder: Path, web: SampleWeb, **changes) -> Path:
+    """The sample's config with absolute paths, fewer partitions and less patience."""
     config = yaml.safe_load((FOLDER / "config.yaml").read_text())
     for item in config["sources"] + config["registries"]:
         item["path"] = str(FOLDER / item["path"])
     config |= {f"{name}_dir": str(folder / name) for name in ("work", "release", "run")}
     config["workers"] = 1
     config["consult"] = {"partitions": 2, "timeout_s": 3, "retries": 0}
-    config["fetch"] |= {"partitions": 4, "timeout_s": 3, "retries": 0, "proxy": proxy}
+    config["fetch"] |= {"partitions": 4, "timeout_s": 3, "retries": 0, "proxy": web.proxy_url}
     config["train"] = {"epochs": 1}
     path = folder / "job.yaml"
     path.write_text(yaml.safe_dump(config | changes))
     return path
 
 
-def run_dag(environment: dict[str, str], conf: dict | None = None) -> dict:
-    arguments = [json.dumps(conf)] if conf else []
-    done = subprocess.run([sys.executable, RUN_DAG, *arguments], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-5000:]
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def fairshard(*arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run([BIN / "fairshard", *map(str, arguments)], capture_output=True, text=True)
+def fairshard(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def states(run: dict) -> dict[str, str]:
@@ -84,41 +115,40 @@ def states(run: dict) -> dict[str, str]:
 
 
 def expected(train: str) -> dict[str, str]:
-    alone = ["plan", *STAGES, "fetch.groups", "fetch.rest"]
-    done = [*(f"{name}[-1]" for name in alone), "fetch.partitions[0]", "fetch.partitions[1]"]
+    done = [*(f"{name}[-1]" for name in ALONE), "fetch.partitions[0]", "fetch.partitions[1]"]
     return {**dict.fromkeys(done, "success"), "train[-1]": train}
 
 
 def test_the_dag_file_is_read_without_fairshard_or_anything_heavy(airflow):
-    assert run_dag(airflow) == {"import_errors": {}, "dags": ["fairshard_curate"], "heavy": []}
+    assert airflow.found == {"import_errors": {}, "dags": ["fairshard_curate"], "heavy": []}
 
 
-def test_a_dag_file_of_ones_own_has_its_own_dag_alone(airflow, tmp_path):
-    text = (
-        "from fairshard.airflow_dags.curate import curate\ndag = curate('mine', '/data/job.yaml', schedule='@weekly')\n"
-    )
-    (tmp_path / "mine.py").write_text(text)
-    found = run_dag(airflow | {"AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path)})
-    assert found == {"import_errors": {}, "dags": ["mine"], "heavy": []}
+def test_a_dag_file_of_ones_own_holds_its_own_dag_alone(settings, tmp_path):
+    lines = [
+        "from fairshard.airflow_dags.curate import curate",
+        "dag = curate('mine', config='/data/job.yaml', schedule='@weekly')",
+    ]
+    (tmp_path / "mine.py").write_text("\n".join(lines))
+    with started(settings | {"AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path)}) as airflow:
+        assert airflow.found == {"import_errors": {}, "dags": ["mine"], "heavy": []}
 
 
-def test_a_run_of_the_dag_makes_a_release(first_run, job):
+def test_a_run_makes_a_release(first_run, job):
     assert first_run["state"] == "success"
     assert states(first_run) == expected(train="skipped")
     assert (job.parent / "release/manifest.json").exists()
     verified = fairshard("verify", job.parent / "release")
-    assert (verified.returncode, verified.stdout) == (0, "0 findings\n")
+    assert (verified.exit_code, verified.output) == (0, "0 findings\n")
 
 
 def test_another_run_asks_for_nothing_changes_nothing_and_trains(first_run, airflow, job, web):
     manifest = (job.parent / "release/manifest.json").read_bytes()
     web.clear_requests()
-    again = run_dag(airflow, {"config": str(job), "fetch_tasks": 2, "train": True})
+    again = airflow.run(config=str(job), fetch_tasks=2, train=True)
     assert states(again) == expected(train="success")
     assert web.requests == []
     assert (job.parent / "release/manifest.json").read_bytes() == manifest
-    record = json.loads((job.parent / "run/run.json").read_text())
-    assert record["status"] == "done"
+    assert json.loads((job.parent / "run/run.json").read_text())["status"] == "done"
 
 
 def test_the_command_line_finds_nothing_left_to_do(first_run, job, web):
@@ -128,42 +158,64 @@ def test_the_command_line_finds_nothing_left_to_do(first_run, job, web):
     assert web.requests == []
 
 
-def test_a_missing_registry_fails_the_plan_at_once(airflow, web, tmp_path):
+def test_a_missing_registry_fails_the_plan_at_once_and_nobody_is_asked(airflow, web, tmp_path):
     registries = [{"name": "gone", "path": str(tmp_path / "gone.csv"), "scope": "url"}]
-    job = write_config(tmp_path, web.proxy_url, registries=registries)
+    job = write_config(tmp_path, web, registries=registries)
     web.clear_requests()
-    run = run_dag(airflow, {"config": str(job)})
+    run = airflow.run(config=str(job))
     assert run["state"] == "failed"
-    [plan] = [task for task in run["tasks"] if task["task"] == "plan"]
-    assert (plan["state"], plan["attempts"]) == ("failed", 1)
-    assert {task["state"] for task in run["tasks"]} == {"failed", "upstream_failed"}
+    assert {(task["state"], task["attempts"]) for task in run["tasks"] if task["task"] == "plan"} == {("failed", 1)}
+    assert {task["state"] for task in run["tasks"] if task["task"] != "plan"} == {"upstream_failed"}
     assert web.requests == []
     assert not (tmp_path / "work").exists()
 
 
-def test_partitions_fetched_side_by_side_are_those_of_one_run(web, tmp_path):
-    (tmp_path / "apart").mkdir()
-    (tmp_path / "whole").mkdir()
-    sources = [{"path": str(FOLDER / "more.csv")}]
-    apart = write_config(tmp_path / "apart", web.proxy_url, sources=sources)
-    whole = write_config(tmp_path / "whole", web.proxy_url, sources=sources)
-    assert fairshard("run", apart, "--until", "consult").returncode == 0
-    shared = [apart.parent / "work" / name for name in ("run.json", "catalog.duckdb")]
-    before = [file.read_bytes() for file in shared]
-    command = [BIN / "fairshard", "run", apart, "--only", "fetch", "--partition"]
-    running = [
-        subprocess.Popen([*command, "0000", "--partition", "0002"], stdout=subprocess.PIPE, stderr=subprocess.PIPE),
-        subprocess.Popen([*command, "0001", "--partition", "0003"], stdout=subprocess.PIPE, stderr=subprocess.PIPE),
+def test_only_what_another_attempt_may_mend_is_retried(settings):
+    code = """
+import json
+from airflow.sdk.exceptions import AirflowFailException
+from fairshard.airflow_dags.curate import final
+from fairshard.schemas.errors import *
+at = ("here", "is wrong")
+for error in (ConfigError(*at), MissingExtra(*at), RegistryError(*at), StageError(*at), ConnectionResetError()):
+    try:
+        with final():
+            raise error
+    except AirflowFailException as raised:
+        print(str(raised)[:11])
+    except Exception as raised:
+        print(type(raised).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-5:] == [
+        "exit code 2",
+        "exit code 2",
+        "exit code 3",
+        "StageError",
+        "ConnectionResetError",
     ]
+
+
+def test_partitions_fetched_side_by_side_make_the_whole_stage(web, tmp_path):
+    job = write_config(tmp_path, web, sources=[{"path": str(FOLDER / "more.csv")}])
+    assert fairshard("run", job, "--until", "consult").exit_code == 0
+    shared = [tmp_path / "work" / name for name in ("run.json", "catalog.duckdb")]
+    before = [file.read_bytes() for file in shared]
+    command = [BIN / "fairshard", "run", job, "--only", "fetch", "--json"]
+    halves = [("--partition", "0000", "--partition", "0002"), ("--partition", "0001", "--partition", "0003")]
+    running = [subprocess.Popen([*command, *half], stdout=-1, stderr=-1) for half in halves]
     said = [process.communicate() for process in running]
     assert [process.returncode for process in running] == [0, 0], said
+    assert [json.loads(out)["stages"][0]["made_now"] for out, _ in said] == [2, 2]
     assert [file.read_bytes() for file in shared] == before
-    assert fairshard("run", whole, "--until", "fetch").returncode == 0
-    query = "SELECT pair_id, status, http_status, sha256, pdq FROM image ORDER BY pair_id"
-    assert fairshard("run", apart, "--only", "fetch").returncode == 0
-    found = [fairshard("sql", job.parent / "work", query, "--json").stdout for job in (apart, whole)]
-    assert found[0] == found[1]
-    assert len(json.loads(found[0])) > 50
+    web.clear_requests()
+    whole = json.loads(fairshard("run", job, "--only", "fetch", "--json").stdout)
+    assert (whole["stages"][-1]["partitions"], whole["stages"][-1]["made_now"]) == (4, 0)
+    assert web.requests == []
+    alive = "SELECT pair_id FROM pair WHERE pair_id NOT IN (SELECT pair_id FROM dropped WHERE stage = 'consult')"
+    queries = (f"{alive} ORDER BY pair_id", "SELECT pair_id FROM image ORDER BY pair_id")
+    asked, fetched = (fairshard("sql", tmp_path / "work", query, "--json").stdout for query in queries)
+    assert fetched == asked != "[]\n"
 
 
 @pytest.mark.parametrize(
@@ -175,6 +227,6 @@ def test_partitions_fetched_side_by_side_are_those_of_one_run(web, tmp_path):
     ],
 )
 def test_a_partition_that_is_none_is_refused(web, tmp_path, arguments, said):
-    done = fairshard("run", write_config(tmp_path, web.proxy_url), *arguments)
-    assert done.returncode == 2
+    done = fairshard("run", write_config(tmp_path, web), *arguments)
+    assert done.exit_code == 2
     assert said in done.stderr

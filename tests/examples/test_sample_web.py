@@ -19,13 +19,14 @@ import numpy as np
 import pdqhash
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
+
 from fairshard.examples.sample_web import FOLDER, bodies, hosts
 from fairshard.examples.sample_web.server import SampleWeb
 from fairshard.examples.sample_web.variant import Variant, encoded
 from fairshard.schemas import config
 from fairshard.udfs.signals import Response, robots_txt, tdmrep, x_robots_tag
 from fairshard.udfs.urls import canonical_href
-from PIL import Image
 
 ABSENT = ("nowhere.example", "secure.nowhere.example", "127.0.0.1", "169.254.169.254", "[::1]", "127.0.0.2")
 OPT_OUT_STAGES = ("consult", "screen")

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from conftest import table
+from PIL import Image
+
 from fairshard.pipelines import emit
 from fairshard.pipelines._catalog import write_catalog
 from fairshard.pipelines._store import Store
@@ -18,7 +20,6 @@ from fairshard.pipelines._work import Work
 from fairshard.schemas.config import from_mapping
 from fairshard.schemas.errors import StageError
 from fairshard.udfs.hashing import fingerprint
-from PIL import Image
 
 # Invented. Nothing of the pairs that the sensitive rule covers may ever be published.
 SECRET_WORDS = ("hidden-painter", "Unlisted Artist", "canvas nobody lists", "secret-list-key")
@@ -96,10 +97,7 @@ def make(folder: Path, *, leave_out: tuple[int, ...] = (), **config: Any) -> Wor
         task.rows_in = len(PAIRS) + len(REJECTED)
     with store.task("consult", "registry", "test") as task:
         task.write("rule", table("rule", RULES))
-        task.extra["registries"] = [
-            {"name": "public-list", "sha256": "ab" * 32},
-            {"name": "secret-list", "sha256": "cd"},
-        ]
+        task.extra["registry_sha256"] = {"public-list": "ab" * 32, "secret-list": "cd"}
     with store.task("fetch", "0000", "test") as task:
         tar = task.scratch("0000.tar")
         task.write("image", table("image", [*_stored(Path(tar)), *_missing()]))

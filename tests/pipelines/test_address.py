@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from fairshard.pipelines._address import refusal
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fairshard.pipelines._address import refusal
 
 
 @pytest.mark.parametrize(

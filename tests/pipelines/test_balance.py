@@ -1,8 +1,9 @@
 from collections import Counter
 
-from fairshard.pipelines import balance
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from fairshard.pipelines import balance
 
 ONE = {"max_per_domain": 2, "max_per_creator": 2, "max_per_caption": 1}
 

@@ -6,6 +6,7 @@ import sys
 import duckdb
 import pytest
 import small_world
+
 from fairshard.pipelines._catalog import open_catalog, sql, write_catalog
 from fairshard.pipelines._release import Release
 from fairshard.schemas.errors import ReleaseError, SqlError

@@ -1,9 +1,10 @@
 import random
 
 import pytest
-from fairshard.pipelines import dedup
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from fairshard.pipelines import dedup
 
 PDQ = bytes(range(32))
 

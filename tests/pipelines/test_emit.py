@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import small_world
 import webdataset
+from small_world import PICTURES, RELEASED
+
 from fairshard.pipelines import emit
 from fairshard.pipelines._store import Store
 from fairshard.pipelines._work import Work
 from fairshard.schemas.errors import MissingExtra, ReleaseError
-from small_world import PICTURES, RELEASED
 
 
 @pytest.fixture(scope="module")

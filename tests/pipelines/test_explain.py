@@ -2,6 +2,7 @@ import json
 
 import pytest
 import small_world
+
 from fairshard.pipelines.explain import explain, text
 from fairshard.schemas.errors import InputError
 

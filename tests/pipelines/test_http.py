@@ -19,13 +19,13 @@ from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from fairshard.pipelines import _http
-from fairshard.pipelines._connect import Failure, Target, target, tls_context
-from fairshard.pipelines import _answer
-from fairshard.pipelines._http import Client, HttpOptions, Request
-from fairshard.schemas.errors import ConfigError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fairshard.pipelines import _answer, _http
+from fairshard.pipelines._connect import Failure, Target, target, tls_context
+from fairshard.pipelines._http import Client, HttpOptions, Request
+from fairshard.schemas.errors import ConfigError
 
 LOOPBACK = HttpOptions(
     allow_private=True, retries=0, backoff_s=0.01, connect_timeout_s=2, total_timeout_s=5, max_bytes=100_000
@@ -429,6 +429,26 @@ def test_a_slow_drip_is_cut():
 
     fetched = ask_raw(drip, options(total_timeout_s=0.3, retries=2))
     assert (fetched.error, fetched.status, fetched.body, fetched.attempts) == ("timeout", 200, b"", 1)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_long_body_is_cut_where_that_is_asked_for(compressed):
+    text = b"User-agent: *\nDisallow: /\n" + b"# filler\n" * 200_000
+
+    async def answer(request):
+        body = gzip.compress(text) if compressed else text
+        return web.Response(body=body, headers={"Content-Encoding": "gzip"} if compressed else {})
+
+    async def run():
+        async with (
+            site(answer) as url,
+            Client(LOOPBACK) as client,
+            aclosing(client.get_all([Request(url, 1000, cut=True)])) as answers,
+        ):
+            return [found async for _, found in answers]
+
+    (fetched,) = asyncio.run(run())
+    assert (fetched.error, fetched.body) == (None, text[:1000])
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -3,9 +3,10 @@ import json
 
 import pytest
 import small_world
+from PIL import Image, ImageOps
+
 from fairshard.pipelines.lookup import lookup, text
 from fairshard.schemas.errors import InputError, ReleaseError
-from PIL import Image, ImageOps
 
 
 @pytest.fixture(scope="module")

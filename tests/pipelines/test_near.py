@@ -1,11 +1,12 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from fairshard.pipelines import _near
 from fairshard.pipelines._engine import DuckDBEngine
 from fairshard.udfs.bands import bands
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 
 def hashes(seed, words, clusters, members, spread):

@@ -7,6 +7,7 @@ import time
 from email.utils import formatdate
 
 import pytest
+
 from fairshard.pipelines._politeness import Host, Manners, retry_after_s
 
 

@@ -4,11 +4,12 @@ import tarfile
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fairshard.pipelines._release import Release, Sink, rechunked
 from fairshard.pipelines._shards import Sample, finish, read_ranges, read_samples, sample_keys, write_sample
 from fairshard.schemas.errors import ReleaseError, StageError
-from hypothesis import given
-from hypothesis import strategies as st
 
 CAPTIONS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 SAMPLES = st.lists(st.tuples(st.binary(max_size=3000), CAPTIONS), max_size=4)

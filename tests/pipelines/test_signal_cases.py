@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from fairshard.pipelines import signal_cases
 from fairshard.pipelines._protocols import COMBINE, READERS
 from fairshard.schemas.errors import InputError
@@ -80,3 +81,18 @@ def _write(folder: Path, *cases: dict) -> Path:
     file = folder / "cases.jsonl"
     file.write_text("".join(json.dumps(case) + "\n" for case in cases))
     return file
+
+
+@pytest.mark.parametrize(
+    ("more", "verdict"),
+    [
+        ({}, "deny"),
+        ({"policy": {"recorded_licences": ["http://www.a.example/x.jpg#y"]}}, "allow"),
+        ({"policy": {"recorded_licences": ["https://a.example/x.jpg"]}, "registry": None}, "hold"),
+        ({"policy": {"recorded_licences": ["https://a.example/x.jpg"]}, "files": {"robots_txt": None}}, "hold"),
+    ],
+)
+def test_a_recorded_licence_answers_refusals_and_no_open_questions(more, verdict):
+    headers = [["X-Robots-Tag", "noai"]]
+    case = {"id": "a", "kind": "combine", "url": "https://a.example/x.jpg", "headers": headers, **more}
+    assert signal_cases.judge(case, VECTORS)["verdict"] == verdict

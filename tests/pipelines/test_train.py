@@ -14,10 +14,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image, ImageDraw
+
 from fairshard.pipelines import train
 from fairshard.schemas.errors import ConfigError, MissingExtra, Refused, ReleaseError, StageError
 from fairshard.schemas.train_config import TrainConfig
-from PIL import Image, ImageDraw
 
 pytest.importorskip("open_clip_train", reason="needs the extra [train]")
 
@@ -160,8 +161,9 @@ def wait_for(condition) -> None:
 
 def test_the_loader_passes_over_what_is_held_out(tmp_path, monkeypatch):
     import torch
-    from fairshard.pipelines import _clip_trainer
     from open_clip_train import data, main
+
+    from fairshard.pipelines import _clip_trainer
 
     samples = [{**files, "txt": str(n).encode()} for n, files in enumerate(drawn_samples(60))]
     monkeypatch.chdir(write_release(tmp_path / "release", samples, per_shard=30))

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 import pyarrow.parquet as pq
 import pytest
 import small_world
+from PIL import Image, ImageOps
+
 from fairshard.pipelines.verify import line, rules, verify
 from fairshard.schemas.errors import InputError, RegistryError, ReleaseError
 from fairshard.udfs.hashing import fingerprint
-from PIL import Image, ImageOps
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 

@@ -1,6 +1,7 @@
 import pickle
 
 import pytest
+
 from fairshard.schemas import config, policy
 from fairshard.schemas.errors import ConfigError, FairshardError, MissingExtra, RegistryError
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from fairshard.udfs.bands import WORD_BITS, bands, pdq_word, probe_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fairshard.udfs.bands import WORD_BITS, bands, pdq_word, probe_table
 
 PLANS = st.tuples(st.sampled_from([1, 4]), st.integers(0, 40), st.sampled_from([1, 1000, 10**5, 10**6, 10**8]))
 

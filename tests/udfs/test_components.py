@@ -1,9 +1,10 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from fairshard.udfs.components import components
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fairshard.udfs.components import components
 
 IDS = st.sampled_from([-(2**63), -5, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 2**63 - 1])
 EDGES = st.lists(st.tuples(IDS, IDS), max_size=20)

@@ -5,11 +5,12 @@ import zlib
 
 import numpy as np
 import pytest
-from fairshard.udfs.decoding import REASONS, Decoded, Undecodable, decode, media_type
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import FORMATS, drawing, encoded, every_file, in_mode, photograph
 from PIL import Image, ImageOps
+
+from fairshard.udfs.decoding import REASONS, Decoded, Undecodable, decode, media_type
 
 PICTURE = drawing(31, 40)
 

@@ -1,4 +1,5 @@
 import pyarrow as pa
+
 from fairshard.udfs.evidence import number_text
 
 

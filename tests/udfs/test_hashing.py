@@ -6,11 +6,12 @@ import numpy as np
 import pdqhash
 import pyarrow as pa
 import pytest
-from fairshard.udfs.hashing import fingerprint, pdq_distance, phash_distance, phash_hex
 from hypothesis import given
 from hypothesis import strategies as st
 from pictures import drawing, encoded, every_file, photograph
 from PIL import Image
+
+from fairshard.udfs.hashing import fingerprint, pdq_distance, phash_distance, phash_hex
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

@@ -1,9 +1,10 @@
 """Holding out by hash: stable, nested, even, and independent of what balance does with the same ids."""
 
 import pyarrow as pa
-from fairshard.udfs.holdout import holdout_position, is_held_out
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fairshard.udfs.holdout import holdout_position, is_held_out
 
 IDS = pa.array([str(n) for n in range(10_000)])
 

@@ -2,6 +2,7 @@ import sys
 
 import pyarrow as pa
 import pytest
+
 from fairshard.schemas.errors import MissingExtra
 from fairshard.udfs import language as module
 from fairshard.udfs.language import language, language_score

@@ -1,10 +1,11 @@
 import numpy as np
 import pdqhash
 import pytest
+from pictures import all_pictures, noise, photograph, symmetric
+
 from fairshard.udfs import pdq as module
 from fairshard.udfs import pdq_exact as exact
 from fairshard.udfs.pdq import pdq, pdq_dihedral
-from pictures import all_pictures, noise, photograph, symmetric
 
 
 def _packed(vector):

@@ -2,12 +2,13 @@ import imagehash
 import numpy as np
 import pytest
 import scipy.fftpack
-from fairshard.udfs import phash as module
-from fairshard.udfs.phash import phash, phash_hex
 from hypothesis import given
 from hypothesis import strategies as st
 from pictures import MODES, SIZES, all_pictures, in_mode, noise, photograph
 from PIL import Image
+
+from fairshard.udfs import phash as module
+from fairshard.udfs.phash import phash, phash_hex
 
 
 def test_phash_is_imagehash():

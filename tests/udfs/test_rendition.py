@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from pictures import drawing, encoded, in_mode, photograph
+from PIL import Image
+
 from fairshard.schemas.errors import MissingExtra
 from fairshard.udfs import rendition as module
 from fairshard.udfs.decoding import decode
 from fairshard.udfs.rendition import Rendition
-from pictures import drawing, encoded, in_mode, photograph
-from PIL import Image
 
 pytest.importorskip("img2dataset")
 

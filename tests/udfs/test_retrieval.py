@@ -4,9 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-from fairshard.udfs.retrieval import chance_recall, retrieval, wilson_interval
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fairshard.udfs.retrieval import chance_recall, retrieval, wilson_interval
 
 
 def test_by_hand():

@@ -1,10 +1,11 @@
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fairshard.schemas.errors import ContractError
 from fairshard.udfs import text
 from fairshard.udfs.arrow import udf
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def clean(caption, most=2000):

@@ -1,8 +1,9 @@
 import pyarrow as pa
 import pytest
-from fairshard.udfs import urls
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fairshard.udfs import urls
 
 
 def one(udf, value):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ...schemas.verdicts import NONE, VERDICTS, strictest
+from ...schemas.verdicts import NONE, strictest
 
 VALUE_CHARS = 1_000
 """How much of a raw statement is kept as evidence."""
@@ -84,8 +84,3 @@ def strictest_evidence(kind: str, found: Iterable[Evidence]) -> Evidence:
     chosen = next((piece for piece in deciding if piece.value or piece.detail), deciding[0])
     tags = tuple(tag for piece in pieces for tag in piece.tags)
     return Evidence(kind, verdict, chosen.scope, chosen.value, chosen.source, tags, chosen.detail)
-
-
-def is_verdict(word: object) -> bool:
-    """Whether a word is one of the five verdicts."""
-    return isinstance(word, str) and word in VERDICTS

@@ -80,7 +80,7 @@ def preference(field: bytes, reading: Reading) -> tuple[str, str]:
 
 
 def _in_header(hops: Sequence[Response], reading: Reading) -> Evidence:
-    lines = [value.strip() for value in hops[-1].lines(HEADER)] if hops else []
+    lines = [value.strip(" \t") for value in hops[-1].lines(HEADER)] if hops else []
     if not lines:
         return Evidence(KIND)
     text = ", ".join(lines)

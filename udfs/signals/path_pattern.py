@@ -62,11 +62,21 @@ class Pattern:
         body = _normal(text[:-1] if anchored else text).replace(b"$", b"%24")
         self.length = len(body) + anchored
         self._plain = _Pieces(body, anchored)
-        self._encoded = _Pieces(_encode_reserved(body), anchored)
+        encoded = _encode_reserved(body)
+        self._encoded = self._plain if encoded == body else _Pieces(encoded, anchored)
+
+    @property
+    def prefixes(self) -> tuple[bytes, bytes]:
+        """What a matching target begins with, in its plain or in its encoded form."""
+        return self._plain.first, self._encoded.first
 
     def matches(self, target: Target) -> bool:
         """Whether the pattern matches from the first octet of the path on."""
-        return self._plain.match(target.plain) or self._encoded.match(target.encoded)
+        if self._plain.match(target.plain):
+            return True
+        if self._encoded is self._plain and target.encoded is target.plain:
+            return False
+        return self._encoded.match(target.encoded)
 
 
 class _Pieces:
@@ -125,7 +135,8 @@ def target_of(url: str) -> Target:
     if _DOTS.search(path):
         path = _without_dot_segments(path)
     plain = (path + mark + query).replace(b"*", b"%2A").replace(b"$", b"%24")
-    return Target(plain, _encode_reserved(plain))
+    encoded = _encode_reserved(plain)
+    return Target(plain, plain if encoded == plain else encoded)
 
 
 def _normal(text: bytes) -> bytes:

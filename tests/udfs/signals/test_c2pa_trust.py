@@ -9,8 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fairshard.udfs.signals import c2pa_manifest, image_blocks
 from PIL import Image
+
+from fairshard.udfs.signals import c2pa_manifest, image_blocks
 
 c2pa = pytest.importorskip("c2pa")
 

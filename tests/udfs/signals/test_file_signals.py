@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from fairshard.udfs.signals import Response, ai_txt, hash_list, rsl, tdmrep, url_registry
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fairshard.udfs.signals import Response, ai_txt, hash_list, rsl, tdmrep, url_registry
 
 URL = "https://a.example/x/y.jpg"
 SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fairshard.udfs.signals import Response, aipref, content_signal, robots_txt, rsl, x_robots_tag
 from fairshard.udfs.signals.directives import directives
 from fairshard.udfs.signals.link_header import links
-from hypothesis import given
-from hypothesis import strategies as st
 
 NO_ROBOTS = robots_txt.Robots()
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from fairshard.udfs.signals import html_meta, html_page
 from hypothesis import given
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
+
+from fairshard.udfs.signals import html_meta, html_page
 
 PARTS = st.sampled_from(
     [

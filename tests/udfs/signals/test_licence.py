@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from fairshard.udfs.signals import Response, html_page, licence
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fairshard.udfs.signals import Response, html_page, licence
 
 PAGE, IMAGE = "https://a.example/p/page.html", "https://a.example/p/y.jpg"
 BY = "https://creativecommons.org/licenses/by/4.0/"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from fairshard.udfs.signals.path_pattern import compiled, target_of
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fairshard.udfs.signals.path_pattern import compiled, target_of
 
 PIECES = st.text("ab/", max_size=3)
 

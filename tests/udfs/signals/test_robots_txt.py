@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fairshard.udfs.signals import robots_txt
 from fairshard.udfs.signals.ai_agents import TRAINING_AGENTS
 from fairshard.udfs.signals.robots_lines import MAX_BYTES, names, read_lines
-from hypothesis import given
-from hypothesis import strategies as st
 
 URL = "https://a.example/x/y.jpg"
 
@@ -39,7 +40,21 @@ def test_no_bytes_raise_and_none_permit_by_accident(body):
 
 
 LINE = st.sampled_from(
-    ["User-agent: *", "User-agent: fairshard", "User-agent: other", "Disallow: /", "Allow: /x/", "Disallow: /x/y*g$", "Disallow:", "Sitemap: x", "# Allow: /", "", "Foo: bar", "Dissallow: /x", "Disallow /x"]
+    [
+        "User-agent: *",
+        "User-agent: fairshard",
+        "User-agent: other",
+        "Disallow: /",
+        "Allow: /x/",
+        "Disallow: /x/y*g$",
+        "Disallow:",
+        "Sitemap: x",
+        "# Allow: /",
+        "",
+        "Foo: bar",
+        "Dissallow: /x",
+        "Disallow /x",
+    ]
 )
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fairshard.udfs.signals import watermark
 from PIL import Image
+
+from fairshard.udfs.signals import watermark
 
 FILES = Path(__file__).parent / "watermarked"
 
