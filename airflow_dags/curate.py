@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
@@ -30,6 +31,7 @@ NETWORK: dict[str, Any] = {
     "max_retry_delay": timedelta(minutes=30),
 }
 LOCAL: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(minutes=1)}  # a worker that was killed
+GROUP = "{{ task.op_kwargs['names'][0] }} to {{ task.op_kwargs['names'][-1] }}"  # what the grid calls a mapped task
 
 
 def curate(dag_id: str = "fairshard_curate", config: str | None = None, **options: Any) -> DAG:
@@ -107,10 +109,11 @@ def groups(params: dict[str, Any] | None = None) -> list[list[str]]:
 
         names = partition_names(_job(params))
     count = min((params or {})["fetch_tasks"], len(names))
-    return [names[first::count] for first in range(count)]
+    cuts = [len(names) * number // count for number in range(count + 1)]
+    return [names[start:end] for start, end in pairwise(cuts)]
 
 
-@task(**NETWORK, multiple_outputs=False, map_index_template="{{ task.op_kwargs['names'] | join(' ') }}")
+@task(**NETWORK, multiple_outputs=False, map_index_template=GROUP)
 def partitions(names: list[str], params: dict[str, Any] | None = None) -> dict[str, Any]:
     """Fetch some partitions, as `fairshard run CONFIG --only fetch --partition NAME ...`."""
     return _run_stage("fetch", params, names)

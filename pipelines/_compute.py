@@ -12,9 +12,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
-from ..schemas.errors import MissingExtra, StageError
+from ..schemas.errors import FairshardError, MissingExtra, StageError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -53,12 +55,8 @@ class LocalCompute:
             except BrokenProcessPool:
                 # A worker was killed (out of memory, by an operator): the others' results stand, the rest is retried.
                 continue
-        raise StageError(
-            function.__name__,
-            f"a worker process died {_ROUNDS} times; {len(left)} of {len(tasks)} partitions are not done",
-            "workers that live",
-            "Look for the out-of-memory killer, lower 'workers' and run again: committed partitions stay",
-        )
+        undone = f"{len(left)} of {len(tasks)} partitions are not done"
+        raise _workers_died(function, f"a worker process died {_ROUNDS} times; {undone}")
 
     def _round(self, function: Callable[[T], R], tasks: Sequence[T], left: list[int]) -> Iterator[tuple[int, R]]:
         # Spawned, not forked: this process has threads (DuckDB, Arrow), which do not survive a fork.
@@ -91,12 +89,18 @@ class DaskCompute:
         self._client = Client(address or self._cluster)
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        from distributed import KilledWorker
         from distributed import as_completed as dask_completed
 
         # Tasks write files: Dask may not take one for another, nor reuse an earlier result.
-        futures = self._client.map(function, tasks, pure=False, retries=_ROUNDS - 1)
-        for future in dask_completed(futures):
-            yield future.result()
+        futures = self._client.map(partial(_caught, function), tasks, pure=False, retries=_ROUNDS - 1)
+        try:
+            for future in dask_completed(futures):
+                yield _raised(future.result())
+        except KilledWorker as error:
+            raise _workers_died(function, " ".join(str(error).split())[:200]) from error
+        finally:
+            self._client.cancel(futures)
 
     def close(self) -> None:
         self._client.close()
@@ -113,8 +117,20 @@ class SparkCompute:
         self._spark = session(workers)
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
-        if tasks:
-            yield from self._spark.sparkContext.parallelize(list(tasks), len(tasks)).map(function).collect()
+        from py4j.protocol import Py4JJavaError
+        from pyspark.errors import PySparkException
+
+        if not tasks:
+            return
+        mapped = self._spark.sparkContext.parallelize(list(tasks), len(tasks)).map(partial(_caught, function))
+        try:
+            results = mapped.collect()
+        except (Py4JJavaError, PySparkException) as error:
+            raise StageError(
+                function.__name__, f"Spark gave up a task ({_cause(str(error))})", "tasks that end",
+                "Run again: committed partitions stay",
+            ) from error  # fmt: skip
+        yield from map(_raised, results)
 
     def close(self) -> None:
         """The session belongs to whoever started it."""
@@ -124,6 +140,38 @@ def open_compute(kind: str, workers: int) -> Compute:
     """The compute that a config names."""
     kinds = {"local": LocalCompute, "dask": DaskCompute, "spark": SparkCompute}
     return kinds[kind](workers)
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """An error on its way home: what Dask retries in vain, and Spark would turn into text."""
+
+    error: FairshardError
+
+
+def _caught(function: Callable[[T], R], task: T) -> R | _Failed:
+    try:
+        return function(task)
+    except FairshardError as error:
+        return _Failed(error)
+
+
+def _raised(result: Any) -> Any:
+    if isinstance(result, _Failed):
+        raise result.error
+    return result
+
+
+def _workers_died(function: Callable, found: str) -> StageError:
+    hint = "Look for the out-of-memory killer, lower 'workers' and run again: committed partitions stay"
+    return StageError(function.__name__, found, "workers that live", hint)
+
+
+def _cause(text: str) -> str:
+    """The line of a Java or Python traceback that says what happened."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    found = [line for line in lines if not line.startswith(("at ", "File ", "Traceback", "...")) and "Error" in line]
+    return (found or lines or ["no reason given"])[-1][:300]
 
 
 def _follow_parent() -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from ..schemas.policy import Policy
 from ..schemas.verdicts import COND, DENY, HOLD, VERDICTS
 from ._engine import Engine
+from ._work import Work
 
 # Evidence of the kinds that bind under the policy.
 BOUND = """
@@ -63,6 +64,19 @@ FROM alive LEFT JOIN permitted ON alive.pair_id = permitted.pair_id
 LEFT JOIN decisive ON alive.pair_id = decisive.pair_id AND decisive.drops
 WHERE $needs_permission AND permitted.pair_id IS NULL AND decisive.pair_id IS NULL
 """
+
+
+def run(work: Work, stage: str) -> None:
+    """Write the ``dropped`` rows of the policy, by all evidence up to and including a stage's own."""
+    own = work.marks(stage, leave_out="gate")
+    task = work.task(stage, "gate", work.fingerprint(stage, own, work.job.policy))
+    if task.done:
+        return
+    with task:
+        work.alive(stage)
+        work.scan_all(stage, "signal")
+        refused(work.engine, work.job.policy, stage)
+        work.write(task, "dropped", "SELECT * FROM refused")
 
 
 def refused(engine: Engine, policy: Policy, stage: str) -> None:

@@ -142,14 +142,13 @@ def _rows(marks: Sequence[Mark]) -> dict[str, int]:
 
 
 def _about_stage(stage: str, marks: Sequence[Mark], rows_in: int, rows_out: int, began: datetime) -> dict[str, Any]:
-    since = began.replace(microsecond=0)
     return {
         "stage": stage,
         "rows_in": rows_in,
         "rows_out": rows_out,
         "rows_written": _rows(marks),
         "partitions": len(marks),
-        "made_now": sum(datetime.fromisoformat(mark.committed_at) >= since for mark in marks),
+        "made_now": sum(datetime.fromisoformat(mark.committed_at) >= began for mark in marks),
         "seconds": round(sum(mark.seconds for mark in marks), 3),
         "peak_mb": max(mark.peak_mb for mark in marks),
     }

@@ -45,7 +45,7 @@ class Mark:
         peak_mb: largest resident size of the process that made it.
         committed_at: ISO 8601, UTC, to the microsecond: what is made from it is told by it.
         expires_at: from when it must be made again whatever the fingerprint says; ISO 8601, UTC.
-        extra: other files and figures of the stage's own.
+        extra: figures of the stage's own; ``kept``: other files, which go when the partition goes.
     """
 
     stage: str
@@ -79,8 +79,9 @@ class Store:
 
     def files(self, table: str, stages: Iterable[str] | None = None) -> list[str]:
         """Committed files of a table, of some stages or of all, in a fixed order."""
-        wanted = None if stages is None else set(stages)
-        marks = (mark for mark in self.marks() if wanted is None or mark.stage in wanted)
+        # Only the stages asked for: another's marks may be replaced at this moment by a task beside this one.
+        chosen = [None] if stages is None else sorted(set(stages))
+        marks = (mark for stage in chosen for mark in self.marks(stage))
         return [self.path(name) for mark in marks for name in mark.files.get(table, [])]
 
     def read(self, table: str, stages: Iterable[str] | None = None) -> pa.Table:
@@ -125,7 +126,7 @@ class Store:
 
     def _forget(self, mark: Mark) -> None:
         self._remove(posixpath.join("_done", mark.stage, f"{mark.partition}.json"))
-        for name in [name for names in mark.files.values() for name in names]:
+        for name in [*(name for names in mark.files.values() for name in names), *mark.extra.get("kept", [])]:
             self._remove(name)
 
     def _remove(self, name: str) -> None:
@@ -153,6 +154,7 @@ class Task:
         self.extra: dict[str, Any] = {}
         self._folder = store.path("_scratch", f"{stage}-{partition}-{uuid.uuid4().hex[:8]}")
         self._tables: set[str] = set()
+        self._kept: list[tuple[str, str]] = []
         self._started = time.monotonic()
         found = store.mark(stage, partition)
         self.done = found is not None and found.valid(fingerprint, datetime.now(UTC))
@@ -194,7 +196,7 @@ class Task:
 
     def keep(self, scratch: str, name: str) -> None:
         """Move a file of the stage's own into the work directory when the task commits."""
-        self.extra.setdefault("files", []).append([scratch, name])
+        self._kept.append((scratch, name))
 
     def _commit(self) -> None:
         store = self.store
@@ -205,8 +207,9 @@ class Task:
         for table in sorted(self._tables):
             names, rows = self._move_in(table)
             mark.files[table], mark.rows[table] = names, rows
-        for scratch, name in self.extra.pop("files", []):
+        for scratch, name in self._kept:
             _move(store, scratch, store.path(name))
+            mark.extra.setdefault("kept", []).append(name)
         mark.extra.update(self.extra)
         finished = replace(
             mark,

@@ -25,9 +25,11 @@ from ..schemas.errors import FairshardError
 from ._work import STAGES
 
 if TYPE_CHECKING:
+    from ._audit_row import Row
     from .train import TrainResult
 
 CONFIG = click.argument("config", type=click.Path(dir_okay=False))
+RELEASE = click.option("--release", required=True, type=click.Path(file_okay=False), help="The release.")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 _STDOUT = Console(highlight=False, soft_wrap=True)
 _SHOWN = 100
@@ -271,6 +273,54 @@ def verify(release: str, registries: tuple[str, ...], as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("release", type=click.Path(file_okay=False))
+@click.option("--registry", "registries", multiple=True, type=click.Path(), metavar="SCOPE=FILE",
+              help="An opt-out list, such as domain=optouts.txt. May be repeated.")  # fmt: skip
+@click.option("--sensitive-registry", "sensitive", multiple=True, type=click.Path(), metavar="SCOPE=FILE",
+              help="The same, for a list whose keys may not be published.")  # fmt: skip
+@click.option("--out", required=True, type=click.Path(), help="Where to: a folder that does not exist yet.")
+@AS_JSON
+def takedown(release: str, registries: tuple[str, ...], sensitive: tuple[str, ...], out: str, as_json: bool) -> None:
+    """Make the next release, without the pairs that today's opt-outs forbid. RELEASE stays as it is.
+
+    Shards without such a pair keep their bytes. If no pair is forbidden, nothing is written.
+
+    \b
+    fairshard takedown release --registry domain=optouts.txt --out release-2
+    fairshard takedown release --registry creator=names.csv --sensitive-registry pdq=hashes.csv --out release-2
+    """
+    from . import takedown as takedowns
+
+    if not registries and not sensitive:
+        raise click.UsageError("give --registry or --sensitive-registry")
+    found = takedowns.takedown(release, out, registries, sensitive)
+    if as_json:
+        _print_json(found)
+    else:
+        click.echo(takedowns.text(found))
+
+
+@main.command()
+@click.argument("release", type=click.Path(file_okay=False))
+@click.option("--out", type=click.Path(dir_okay=False), help="Where to.  [RELEASE/report.html]")
+@AS_JSON
+def report(release: str, out: str | None, as_json: bool) -> None:
+    """Show a release on one HTML page that needs nothing but itself.
+
+    \b
+    fairshard report release                   into release/report.html
+    fairshard report release --out page.html   somewhere else
+    """
+    from . import report as reports
+
+    path = reports.write(release, out)
+    if as_json:
+        _print_json({"report": path})
+    else:
+        click.echo(path)
+
+
+@main.command()
 @click.argument("directory", type=click.Path(file_okay=False))
 @click.argument("query", required=False)
 @AS_JSON
@@ -308,6 +358,99 @@ def train(config: str, as_json: bool) -> None:
         _print_json(found)
     else:
         _print_run(found)
+
+
+class _AuditCli(click.Group):
+    """A group whose first word, if it names no command of its own, is the config of the audit itself."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = ["config", *args]
+        return super().parse_args(ctx, args)
+
+
+@main.group(cls=_AuditCli, subcommand_metavar="CONFIG | images FOLDER | text FILE")
+def audit() -> None:
+    """What a model kept, what has opted out since, and whether outputs repeat a release.
+
+    Exits with 1 if there is a finding. Options of each form: fairshard audit config --help, and so on.
+
+    \b
+    fairshard audit job.yaml                               the run of a job; limits are in its config
+    fairshard audit images generated --release release     copies among pictures from any model
+    fairshard audit text captions.txt --release release    captions repeated in any text, line by line
+    """
+
+
+@audit.command(name="config")
+@CONFIG
+@AS_JSON
+def audit_config(config: str, as_json: bool) -> None:
+    """Memorisation, leakage and later opt-outs of the run of a job, by the registries as they are today.
+
+    Exits with 1 if a measure is over its limit. Needs the extra [train].
+
+    \b
+    fairshard audit job.yaml
+    """
+    from . import audit as audits
+
+    found = audits.run(configs.load(config))
+    if as_json:
+        _print_json({"out_dir": str(found.out_dir), "rows": found.rows})
+    else:
+        for row in found.rows:
+            if row["finding"] or row["pair_id"] is None:
+                click.echo(audits.line(row))
+        click.echo(f"audit: {found.out_dir}")
+    raise SystemExit(1 if found.findings else 0)
+
+
+@audit.command(name="images")
+@click.argument("folder", type=click.Path())
+@RELEASE
+@AS_JSON
+def audit_images(folder: str, release: str, as_json: bool) -> None:
+    """The nearest released picture of each picture below FOLDER, however flipped or turned.
+
+    Exits with 1 if one is within the radius of the release's policy.
+
+    \b
+    fairshard audit images generated --release release
+    """
+    from . import audit as audits
+
+    _print_audit(audits.images(folder, release), as_json)
+
+
+@audit.command(name="text")
+@click.argument("file", type=click.Path())
+@RELEASE
+@AS_JSON
+def audit_text(file: str, release: str, as_json: bool) -> None:
+    """The released caption that each line of FILE repeats: whole, or eight words of it in a row.
+
+    Exits with 1 if one does.
+
+    \b
+    fairshard audit text captions.txt --release release
+    """
+    from . import audit as audits
+
+    _print_audit(audits.text(file, release), as_json)
+
+
+def _print_audit(rows: list[Row], as_json: bool) -> None:
+    from . import audit as audits
+
+    found = sum(row["finding"] for row in rows)
+    if as_json:
+        _print_json(rows)
+    else:
+        for row in rows:
+            click.echo(audits.line(row))
+        click.echo(f"{found} of {len(rows)} with a finding, {sum(row['value'] is None for row in rows)} not compared")
+    raise SystemExit(1 if found else 0)
 
 
 def _with(job: Job, **overrides: str | None) -> Job:

@@ -124,7 +124,7 @@ def run(work: Work) -> None:
     work.store.prune("consult", ["registry", "gate", *names["ask"], *names["judge"]])
     if partitions:
         ask_hosts(work, names, asking)
-    gate(work)
+    _gate.run(work, "consult")
 
 
 def host_files(job: Job) -> str:
@@ -204,19 +204,6 @@ def _judging(work: Work, name: str, asking: str) -> str:
     """Fingerprint of a judged partition. It names the very answers: asked again, they are judged again."""
     answers = work.store.mark("consult", name.replace("judge", "ask"))
     return fingerprint(asking, answers and answers.committed_at, work.job.policy.ai_agent_proxy)
-
-
-def gate(work: Work) -> None:
-    """Write the ``dropped`` rows of the policy."""
-    own = work.marks("consult", leave_out="gate")
-    task = work.task("consult", "gate", work.fingerprint("consult", own, work.job.policy))
-    if task.done:
-        return
-    with task:
-        work.alive("consult")
-        work.scan_all("consult", "signal")
-        _gate.refused(work.engine, work.job.policy, "consult")
-        work.write(task, "dropped", "SELECT * FROM refused")
 
 
 def _registry_files(work: Work) -> str:

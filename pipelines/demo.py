@@ -17,7 +17,7 @@ CONFIG = FOLDER / "config.yaml"
 
 
 def run(folder: Path, train: bool = True) -> dict[str, Any]:
-    """Curate the sample web into ``folder/release`` and train on it into ``folder/run``.
+    """Curate the sample web into ``folder/release``, train on it into ``folder/run``, audit that into ``folder/audit``.
 
     Raises:
         MissingExtra: [crawl], or [train] unless ``train`` is False.
@@ -31,10 +31,12 @@ def run(folder: Path, train: bool = True) -> dict[str, Any]:
         found: dict[str, Any] = {"run": run_stages(job(folder, web.proxy_url), STAGES)}
         found["requests"] = len(web.requests)
     if train:
+        from . import audit as audits
         from . import train as trains
 
         made = job(folder, "")
         found["train"] = dataclasses.asdict(trains.run(made.release_dir, made.run_dir, made.config.train))
+        found["audit"] = audits.run(made).measures
     return found
 
 
@@ -48,6 +50,7 @@ def job(folder: Path, proxy: str) -> configs.Job:
         release_dir=str(base / "release"),
         fetch=dataclasses.replace(loaded.config.fetch, proxy=proxy),
         run_dir=str(base / "run"),
+        audit_dir=str(base / "audit"),
     )
     return dataclasses.replace(loaded, config=config)
 
@@ -62,4 +65,6 @@ def next_steps(folder: Path, found: dict[str, Any]) -> list[str]:
     ]
     if "train" in found:
         lines.insert(2, f"model, loss curve and retrieval:  {folder}/run")
+        over = [measure["kind"] for measure in found["audit"] if measure["finding"]]
+        lines.insert(3, f"audit of what it kept:  {folder}/audit; over a limit: {', '.join(over) or 'nothing'}")
     return lines

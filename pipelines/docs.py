@@ -29,9 +29,11 @@ UTC. A column that may be null is marked so; nulls anywhere else are refused whe
 RELEASE = """\
 ## Tables of a release
 
-A release holds `pairs/*.parquet` (`outcome` below), a sidecar for each shard, and these tables without the columns that
-mean nothing outside the work directory: {tables}. Its catalog shows `pair`, `dropped` and `sample` as slices of
-`outcome`. Both catalogs also have `outcome` and three views that count: `reason`, `funnel` and `attribution`.
+A release holds `pairs/*.parquet` (`outcome` below), a sidecar for each shard, and the tables listed here, without columns
+that mean nothing outside the work directory. Its catalog shows `pair`, `dropped` and `sample` as slices of `outcome`. Both
+catalogs also have `outcome` and three views that count: `reason`, `funnel` and `attribution`.
+
+{tables}
 """
 
 
@@ -43,7 +45,7 @@ def reference() -> str:
         writers = [stage for stage, module in users.items() if table.name in module.WRITES]
         readers = [stage for stage, module in users.items() if table.name in module.READS]
         parts.append("\n".join(_table(table, writers, readers)))
-    parts.append(RELEASE.format(tables=", ".join(_released(name) for name in PUBLIC_TABLES)))
+    parts.append(RELEASE.format(tables="\n".join(_released(name) for name in PUBLIC_TABLES)))
     for name, doc, schema in (
         ("outcome", "Every pair and what became of it.", OUTCOME),
         ("sidecar", "The samples of one shard, as img2dataset would describe them: `shards/NNNNN.parquet`.", SIDECAR),
@@ -68,7 +70,7 @@ def _columns(schema: pa.Schema) -> Iterator[str]:
 def _released(name: str) -> str:
     kept = set(public(name).names)
     hidden = [f"`{column}`" for column in TABLES[name].schema.names if column not in kept]
-    return f"`{name}`" + (f" (without {', '.join(hidden)})" if hidden else "")
+    return f"- `{name}`" + (f" (without {', '.join(hidden)})" if hidden else "")
 
 
 if __name__ == "__main__":

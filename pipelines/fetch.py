@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import tarfile
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -30,21 +30,27 @@ from ..schemas.verdicts import COND, DENY, NONE
 from ..udfs.hashing import fingerprint as fingerprint_of
 from ..udfs.signals import Evidence, Response, tdmrep, x_robots_tag
 from ..udfs.urls import canonical_href, url_origin
+from . import _gate
 from ._hosts import signal_row
 from ._store import Store, Task, read_parquet
 from ._work import Work
 
-READS = ("pair", "dropped")
+READS = ("pair", "signal", "dropped")
 WRITES = ("image", "signal", "dropped")
 
 # A host belongs to one partition, so that one worker is polite to it without asking the others.
+# A recorded permission beats what headers say, so they do not end the exchange.
 ASKED = """
-SELECT pair_id, url,
+SELECT alive.pair_id, url, CASE WHEN licensed.pair_id IS NULL THEN FALSE ELSE TRUE END AS licensed,
        CAST(((stable_hash(host) % $partitions) + $partitions) % $partitions AS INTEGER) AS part
-FROM alive
+FROM alive LEFT JOIN licensed ON alive.pair_id = licensed.pair_id
 """
-WANTED = "SELECT asked.pair_id, asked.url, asked.part FROM asked JOIN wanted ON asked.part = wanted.part"
-ASKED_SCHEMA = pa.schema([("pair_id", pa.int64()), ("url", pa.string()), ("part", pa.int32())])
+WANTED = """
+SELECT asked.pair_id, asked.url, asked.licensed, asked.part FROM asked JOIN wanted ON asked.part = wanted.part
+"""
+ASKED_SCHEMA = pa.schema(
+    [("pair_id", pa.int64()), ("url", pa.string()), ("licensed", pa.bool_()), ("part", pa.int32())]
+)
 
 AGENT = "fairshard"
 _TAR_BLOCK = 512
@@ -58,7 +64,7 @@ class FetchTask:
         root: work directory.
         partition, fingerprint: of the task.
         facts: fingerprint of all that decides what a URL gives; rows made under the same one are taken over.
-        asked: Parquet files with ``pair_id`` and ``url``.
+        asked: Parquet files with ``pair_id``, ``url`` and ``licensed``.
         http: keyword arguments of ``HttpOptions``.
         config: the ``fetch`` section.
         stops: kinds of evidence whose refusal ends an exchange; empty if none binds.
@@ -74,6 +80,22 @@ class FetchTask:
     config: Fetch
     stops: frozenset[str]
     stops_cond: bool
+
+    def refuses(self, kind: str, verdict: str) -> bool:
+        """Whether such evidence in the headers ends an exchange, unless a permission is recorded."""
+        return kind in self.stops and (verdict == DENY or (verdict == COND and self.stops_cond))
+
+    def stop(self, hop: Any) -> bool:
+        """Whether a response's headers already refuse: then its body is not read."""
+        return any(self.refuses(evidence.kind, evidence.verdict) for evidence, _ in header_evidence((hop,)))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The pairs of one URL; those in ``licensed`` have a recorded permission."""
+
+    pairs: tuple[int, ...]
+    licensed: frozenset[int]
 
 
 @dataclass
@@ -120,6 +142,8 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
         return
     folder = work.scratch("fetch-inputs")
     work.alive("fetch")
+    work.scan("fetch", "signal")
+    _gate.licensed(work.engine, policy)
     work.engine.step("asked", ASKED, partitions=config.partitions)
     work.engine.register("wanted", pa.table({"part": pa.array([int(name) for name in undone], pa.int32())}))
     work.engine.write(WANTED, folder, ASKED_SCHEMA, partition_by="part")
@@ -160,16 +184,16 @@ def _chosen(job: Job, partitions: Sequence[str] | None) -> list[str]:
 def fetch(task: FetchTask) -> int:
     """Fetch one partition and commit its rows and renditions. Returns the number of images."""
     store = Store(task.root)
-    pairs_of = _pairs_by_url(task.asked)
+    wanted = _asked_by_url(task.asked)
     with store.task("fetch", task.partition, task.fingerprint) as done:
-        done.rows_in = sum(len(pairs) for pairs in pairs_of.values())
+        done.rows_in = sum(len(asked.pairs) for asked in wanted.values())
         done.extra["facts"] = task.facts
         rows = _Rows()
         with _work_shard(done, task.partition) as shard:
-            _take_over(store, task, pairs_of, rows, shard)
-            if pairs_of:
-                asyncio.run(_fetch_all(task, pairs_of, rows, shard))
-        done.extra["requested_urls"] = len(pairs_of)
+            _take_over(store, task, wanted, rows, shard)
+            if wanted:
+                asyncio.run(_fetch_all(task, wanted, rows, shard))
+        done.extra["requested_urls"] = len(wanted)
         for table, found, schema in (
             ("image", rows.image, IMAGE.schema), ("signal", rows.signal, SIGNAL.schema),
             ("dropped", rows.dropped(), DROPPED.schema),
@@ -182,24 +206,38 @@ def fetch(task: FetchTask) -> int:
 _MANNERS = ("partitions", "concurrency", "per_host", "min_delay_s", "proxy", "allow_private", "user_agent")
 
 
-def _pairs_by_url(files: tuple[str, ...]) -> dict[str, list[int]]:
-    pairs_of: dict[str, list[int]] = {}
+def _asked_by_url(files: tuple[str, ...]) -> dict[str, _Asked]:
+    pairs: dict[str, list[int]] = {}
+    licensed: set[int] = set()
     for path in files:
-        table = read_parquet(path, ["pair_id", "url"])
-        for pair_id, url in zip(table["pair_id"].to_pylist(), table["url"].to_pylist(), strict=True):
-            pairs_of.setdefault(url, []).append(pair_id)
-    return {url: sorted(pairs_of[url]) for url in sorted(pairs_of)}
+        table = read_parquet(path, ["pair_id", "url", "licensed"])
+        for pair_id, url, is_licensed in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            pairs.setdefault(url, []).append(pair_id)
+            if is_licensed:
+                licensed.add(pair_id)
+    return {
+        url: _Asked(tuple(sorted(pairs[url])), frozenset(licensed.intersection(pairs[url]))) for url in sorted(pairs)
+    }
 
 
-def _take_over(store: Store, task: FetchTask, pairs_of: dict[str, list[int]], rows: _Rows, shard: _WorkShard) -> None:
-    """Move what an earlier run fetched for these pairs out of ``pairs_of`` and into the new partition."""
+def _take_over(store: Store, task: FetchTask, wanted: dict[str, _Asked], rows: _Rows, shard: _WorkShard) -> None:
+    """Move what an earlier run fetched for these pairs out of ``wanted`` and into the new partition.
+
+    A pair whose permission was recorded or withdrawn since is asked for again if its headers refuse.
+    """
     mark = store.mark("fetch", task.partition)
     if mark is None or mark.extra.get("facts") != task.facts:
         return
-    images = {row["pair_id"]: row for row in _old_rows(store, mark.files.get("image", [])) if row["status"] != "failed"}
-    known = {url for url, pairs in pairs_of.items() if all(pair in images for pair in pairs)}
-    pairs = {pair for url in known for pair in pairs_of.pop(url)}
-    rows.signal += [row for row in _old_rows(store, mark.files.get("signal", [])) if row["pair_id"] in pairs]
+    images = {row["pair_id"]: row for row in _old_rows(store, mark.files.get("image", []))}
+    signals = list(_old_rows(store, mark.files.get("signal", [])))
+    refused = {row["pair_id"] for row in signals if task.refuses(row["kind"], row["verdict"])}
+
+    def stands(pair: int, licensed: bool) -> bool:
+        return pair in images and images[pair]["status"] == ("ok" if licensed or pair not in refused else "opted_out")
+
+    known = {url for url, asked in wanted.items() if all(stands(pair, pair in asked.licensed) for pair in asked.pairs)}
+    pairs = {pair for url in known for pair in wanted.pop(url).pairs}
+    rows.signal += [row for row in signals if row["pair_id"] in pairs]
     places: dict[tuple[str, int], dict] = {}
     for row in (images[pair] for pair in sorted(pairs)):
         if row["work_shard"] is not None:
@@ -255,46 +293,39 @@ def _work_shard(task: Task, partition: str) -> Iterator[_WorkShard]:
     task.keep(scratch, name)
 
 
-async def _fetch_all(task: FetchTask, pairs_of: dict[str, list[int]], rows: _Rows, shard: _WorkShard) -> None:
+async def _fetch_all(task: FetchTask, wanted: dict[str, _Asked], rows: _Rows, shard: _WorkShard) -> None:
     # One thread for pixels: it overlaps with the network, and img2dataset's Resizer is not made for two.
     loop = asyncio.get_running_loop()
     looker = _Looker(task.config)
     with ThreadPoolExecutor(1, "pixels") as pixels:
-        async with aclosing(_answers(task, list(pairs_of))) as answers:
+        async with aclosing(_answers(task, wanted)) as answers:
             async for url, fetched in answers:
                 observed_at = datetime.now(UTC)
                 found = list(header_evidence(fetched.hops))
-                image = await loop.run_in_executor(pixels, looker.image, fetched, task.stops, found)
+                image = await loop.run_in_executor(pixels, looker.image, fetched)
                 data = image.pop("rendition", None)
-                first = pairs_of[url][0]
+                asked = wanted[url]
                 if data is not None:
-                    image |= shard.add(f"{first & (2**64 - 1):016x}.{task.config.encode_format}", data)
-                for pair_id in pairs_of[url]:
-                    rows.image.append({**_NOTHING, **image, "pair_id": pair_id, "fetched_at": observed_at})
+                    image |= shard.add(f"{asked.pairs[0] & (2**64 - 1):016x}.{task.config.encode_format}", data)
+                refused = any(task.refuses(evidence.kind, evidence.verdict) for evidence, _ in found)
+                for pair_id in asked.pairs:
+                    # The same URL may be licensed for one pair and closed to another.
+                    closed = refused and pair_id not in asked.licensed and image["status"] == "ok"
+                    columns = _opted_out(fetched) if closed else image
+                    rows.image.append({**_NOTHING, **columns, "pair_id": pair_id, "fetched_at": observed_at})
                     rows.signal += [
                         signal_row(pair_id, evidence, observed_at, _origin(fetched.final_url), "asset", hop)
                         for evidence, hop in found
                     ]
 
 
-async def _answers(task: FetchTask, urls: list[str]) -> AsyncGenerator[tuple[str, Any]]:
+async def _answers(task: FetchTask, wanted: dict[str, _Asked]) -> AsyncGenerator[tuple[str, Any]]:
     from ._http import Client, HttpOptions, Request
 
-    stop = stopper(task.stops, task.stops_cond)
-    requests = [Request(url, stop=stop, key=url) for url in urls]
+    requests = [Request(url, stop=None if asked.licensed else task.stop, key=url) for url, asked in wanted.items()]
     async with Client(HttpOptions(**dict(task.http))) as client, aclosing(client.get_all(requests)) as answers:
         async for request, fetched in answers:
             yield request.key, fetched
-
-
-def stopper(stops: frozenset[str], stops_cond: bool) -> Callable[[Any], bool]:
-    """Whether a response's headers already refuse: then its body is not read."""
-    refusing = {DENY, COND} if stops_cond else {DENY}
-
-    def stop(hop: Any) -> bool:
-        return any(evidence.kind in stops and evidence.verdict in refusing for evidence, _ in header_evidence((hop,)))
-
-    return stop
 
 
 def header_evidence(hops: tuple[Any, ...]) -> Iterator[tuple[Evidence, int]]:
@@ -327,14 +358,13 @@ class _Looker:
             encode_quality=config.encode_quality,
         )
 
-    def image(self, fetched: Any, stops: frozenset[str], found: list[tuple[Evidence, int]]) -> dict[str, Any]:
+    def image(self, fetched: Any) -> dict[str, Any]:
         """``image`` columns, and ``rendition`` where there is one."""
-        asked = {"http_status": fetched.status or None, "final_url": fetched.final_url}
         if fetched.error == "stopped":
-            return asked | {"status": "opted_out"}
+            return _opted_out(fetched)
         if fetched.error is not None:
-            return asked | {"status": "failed", "error": fetched.error}
-        return asked | self._look(fetched.body)
+            return _answered(fetched) | {"status": "failed", "error": fetched.error}
+        return _answered(fetched) | self._look(fetched.body)
 
     def _look(self, body: bytes) -> dict[str, Any]:
         prints = fingerprint_of(body, max_pixels=self._config.max_pixels, dihedral=True)
@@ -355,6 +385,14 @@ class _Looker:
 
 _OF_PRINTS = ("mime", "size_bytes", "width_px", "height_px", "sha256", "md5", "phash", "pdq", "pdq_quality")
 _NOTHING: dict[str, Any] = dict.fromkeys(IMAGE.schema.names)
+
+
+def _answered(fetched: Any) -> dict[str, Any]:
+    return {"http_status": fetched.status or None, "final_url": fetched.final_url}
+
+
+def _opted_out(fetched: Any) -> dict[str, Any]:
+    return _answered(fetched) | {"status": "opted_out"}
 
 
 def _origin(url: str) -> str:

@@ -94,15 +94,7 @@ def run(work: Work) -> None:
     """Match hash lists, then apply the policy to all evidence."""
     work.store.prune("screen", ["lists", "gate"])
     match_lists(work, datetime.now(UTC))
-    own = work.marks("screen", leave_out="gate")
-    task = work.task("screen", "gate", work.fingerprint("screen", own, work.job.policy))
-    if task.done:
-        return
-    with task:
-        work.alive("screen")
-        work.scan_all("screen", "signal")
-        _gate.refused(work.engine, work.job.policy, "screen")
-        work.write(task, "dropped", "SELECT * FROM refused")
+    _gate.run(work, "screen")
 
 
 def match_lists(work: Work, now: datetime) -> None:

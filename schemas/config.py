@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from . import policy as policies
 from . import typed_yaml
+from .audit_config import AuditConfig
 from .errors import ConfigError
 from .policy import Policy
 from .train_config import TrainConfig
@@ -177,6 +178,7 @@ class Config:
         work_dir: tables, completion markers and renditions; any fsspec URL.
         release_dir: what is published.
         run_dir: what training leaves: checkpoints, loss, retrieval.
+        audit_dir: what an audit leaves: its table, its record and a picture.
         engine: where SQL runs.
         compute: where work on bytes runs.
         workers: processes and engine threads; the machine's cores if 0.
@@ -187,6 +189,7 @@ class Config:
     release_dir: str
     sources: tuple[Source, ...]
     run_dir: str = "run"
+    audit_dir: str = "audit"
     registries: tuple[Registry, ...] = ()
     policy: str = "strict"
     engine: Literal["duckdb", "spark"] = "duckdb"
@@ -201,6 +204,7 @@ class Config:
     balance: Balance = field(default_factory=Balance)
     emit: Emit = field(default_factory=Emit)
     train: TrainConfig = field(default_factory=TrainConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
 
 
 @dataclass(frozen=True)
@@ -226,6 +230,10 @@ class Job:
     @property
     def run_dir(self) -> str:
         return self.path(self.config.run_dir)
+
+    @property
+    def audit_dir(self) -> str:
+        return self.path(self.config.audit_dir)
 
 
 def load(path: str | Path) -> Job:
@@ -275,6 +283,10 @@ def _check(config: Config, where: str) -> None:
         "emit": {"samples_per_shard": 1},
         "balance": {"max_per_domain": 1, "max_per_creator": 1, "max_per_caption": 1},
         "dedup": {"phash_max_distance": 0, "pdq_max_distance": 0, "pdq_min_quality": 0},
+        "audit": {
+            "max_later_opt_outs": 0, "max_leaked_pictures": 0, "max_leaked_captions": 0, "max_membership_auc": 0,
+            "memorised_margin": 0, "max_memorised": 0, "max_pairs": 1,
+        },
     }  # fmt: skip
     for section, keys in least.items():
         for key, low in keys.items():

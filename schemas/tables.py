@@ -238,6 +238,25 @@ SHARD = Table(
     ),
 )
 
+# Not one of TABLES: it is made from a release and a run, far from any work directory.
+AUDIT = Table(
+    "audit",
+    "What an audit measured: of the run as a whole, where pair_id is null, and of single pairs or files.",
+    ("kind", "subject"),
+    pa.schema(
+        [
+            _column("kind", pa.string(), "later_opt_out, leaked_picture, leaked_caption, membership, memorised, ..."),
+            _column("subject", pa.string(), "all, a score, the key of a sample, a file or a line"),
+            _optional("pair_id", pa.int64(), "The released pair in question"),
+            _optional("other_id", pa.int64(), "The trained pair it resembles"),
+            _optional("value", pa.float64(), "The measure; null if it could not be taken"),
+            _optional("threshold", pa.float64(), "What it is compared with"),
+            _column("finding", pa.bool_(), "Whether it is over the threshold"),
+            _column("detail", pa.string(), "In words"),
+        ]
+    ),
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (

@@ -196,6 +196,20 @@ for error in (ConfigError(*at), MissingExtra(*at), RegistryError(*at), StageErro
     ]
 
 
+def test_workers_of_a_task_do_not_import_the_main_program(settings, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("""
+if __name__ != "__main__":
+    raise RuntimeError("the database is not for tasks")
+from fairshard.airflow_dags.curate import own_workers
+from fairshard.pipelines._compute import open_compute
+with own_workers():
+    print(sorted(open_compute("local", 2).map(abs, [-1, -2, -3])))
+""")
+    done = subprocess.run([sys.executable, program], env=settings, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["[1, 2, 3]"], done.stderr[-3000:]
+
+
 def test_partitions_fetched_side_by_side_make_the_whole_stage(web, tmp_path):
     job = write_config(tmp_path, web, sources=[{"path": str(FOLDER / "more.csv")}])
     assert fairshard("run", job, "--until", "consult").exit_code == 0

@@ -1,0 +1,283 @@
+"""From a list of URLs to shards with fingerprints: fairshard against img2dataset followed by imagehash and pdqhash.
+
+    python benchmarks/fetch.py
+    python benchmarks/fetch.py --images 400 --runs 1
+
+A process of its own serves distinct JPEGs of about 60 kB on 40 loopback addresses, so that per-host limits act as
+they do on a real list. Both sides begin with a new interpreter and a Parquet list, have two worker processes, and
+render to the same size. They take turns; the table shows medians.
+
+fairshard   ``fairshard run``: ingest, consult (no host files), fetch (sha256, md5, pHash, PDQ in eight orientations,
+            rendition; committed tables and tars of renditions), and then on to the released WebDataset shards, with
+            screen, filter, dedup, balance, manifest and dataset card. Both ends are timed.
+img2dataset ``download()`` with sha256 to WebDataset shards, then ``imagehash.phash`` and ``pdqhash.compute`` of the
+            pictures in them, which are smaller than the originals that fairshard fingerprints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import json
+import multiprocessing
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image, ImageChops, ImageDraw
+
+_HOSTS = [f"127.0.0.{number}" for number in range(1, 41)]
+_WIDTH, _HEIGHT, _QUALITY = 640, 480, 75
+_FIELDS = 12
+_WORKERS = 2
+_PER_SHARD = 500
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+def main() -> None:
+    options = _options()
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or importing it would ask the network for news of itself
+    with tempfile.TemporaryDirectory(prefix="fairshard-benchmark-") as temporary:
+        folder = Path(temporary)
+        size = _make_pictures(folder, options.images)
+        print(f"{options.images:,} JPEGs of {_WIDTH} x {_HEIGHT} px, {size / 1000:.0f} kB in the mean, {_WORKERS} workers")
+        here, there = _SPAWN.Pipe()
+        server = _SPAWN.Process(target=_serve, args=(folder, options.images, there), daemon=True)
+        server.start()
+        there.close()
+        _write_list(folder, options.images, here.recv())
+        try:
+            times = [_round(folder, number, options) for number in range(options.runs)]
+        finally:
+            here.close()  # tells the server to stop
+            server.join(10)
+    _show(options.images, times)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=4000, help="how many (default 4,000)")
+    parser.add_argument("--runs", type=int, default=3, help="of each side (default 3)")
+    parser.add_argument("--threads", type=int, default=32, help="of each img2dataset process (default 32)")
+    parser.add_argument("--limit", type=float, default=600, help="seconds after which a run is stopped (default 600)")
+    return parser.parse_args()
+
+
+def _show(images: int, times: list[dict[str, float]]) -> None:
+    medians = {name: statistics.median(run[name] for run in times) for name in times[0]}
+    theirs = medians["img2dataset + imagehash + pdqhash"]
+    for name, seconds in medians.items():
+        print(f"{name:<36} {seconds:7.2f} s  {images / seconds:7.0f} images/s  x{theirs / seconds:4.2f}")
+    for name in ("fairshard, to fingerprints and tars", "fairshard, to the release"):
+        ratios = [run["img2dataset + imagehash + pdqhash"] / run[name] for run in times]
+        print(f"{name}: times the peer's rate in each run: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+
+
+def _round(folder: Path, number: int, options: argparse.Namespace) -> dict[str, float]:
+    """Both sides in turn, first one, then the other; what they wrote is looked at and removed."""
+    times: dict[str, float] = {}
+    sides: list[Callable[[Path, Path, argparse.Namespace], dict[str, float]]] = [_ours, _theirs]
+    for side in sides if number % 2 == 0 else sides[::-1]:
+        with tempfile.TemporaryDirectory(prefix="run-", dir=folder) as place:
+            times |= side(folder, Path(place), options)
+    print("  ".join(f"{name} {seconds:.2f} s" for name, seconds in sorted(times.items())), flush=True)
+    return dict(sorted(times.items()))
+
+
+def _ours(folder: Path, place: Path, options: argparse.Namespace) -> dict[str, float]:
+    (place / "policy.yaml").write_text(json.dumps({"name": "benchmark", "host_files": "off"}))
+    job = {
+        "work_dir": "work", "release_dir": "release", "policy": "policy.yaml", "workers": _WORKERS,
+        "sources": [{"path": str(folder / "list.parquet")}], "fetch": {"allow_private": True},
+        "emit": {"samples_per_shard": _PER_SHARD},
+    }  # fmt: skip
+    (place / "job.yaml").write_text(json.dumps(job))
+    began = time.time()
+    entry = "from fairshard.pipelines.cli import main; main()"
+    command = [sys.executable, "-c", entry, "--quiet", "run", str(place / "job.yaml"), "--json"]
+    _call(command, options.limit)
+    whole = time.time() - began
+    fetched = max(mark.stat().st_mtime for mark in (place / "work/_done/fetch").iterdir()) - began
+    rendered = sum(_read_column(path, "status").count("ok") for path in (place / "work/image").iterdir())
+    _check("fairshard", rendered, options.images)
+    return {"fairshard, to fingerprints and tars": fetched, "fairshard, to the release": whole}
+
+
+def _theirs(folder: Path, place: Path, options: argparse.Namespace) -> dict[str, float]:
+    began = time.time()
+    _call([sys.executable, __file__, "img2dataset", str(folder), str(place), str(options.threads)], options.limit)
+    whole = time.time() - began
+    downloaded = json.loads((place / "downloaded.json").read_text()) - began
+    hashed = json.loads((place / "hashes.json").read_text())
+    _check("img2dataset", len(hashed), options.images)
+    return {"img2dataset alone": downloaded, "img2dataset + imagehash + pdqhash": whole}
+
+
+def _img2dataset(folder: Path, place: Path, threads: int) -> None:
+    """The peer, in an interpreter of its own."""
+    from img2dataset import download
+
+    download(
+        url_list=str(folder / "list.parquet"), input_format="parquet", url_col="url", caption_col="caption",
+        output_folder=str(place / "shards"), output_format="webdataset", number_sample_per_shard=_PER_SHARD,
+        processes_count=_WORKERS, thread_count=threads, image_size=256, resize_mode="keep_ratio",
+        encode_quality=95, compute_hash="sha256",
+    )  # fmt: skip
+    (place / "downloaded.json").write_text(json.dumps(time.time()))
+    with _SPAWN.Pool(_WORKERS) as pool:
+        found = pool.map(_their_hashes, sorted((place / "shards").glob("*.tar")), chunksize=1)
+    (place / "hashes.json").write_text(json.dumps([line for lines in found for line in lines]))
+
+
+def _their_hashes(shard: Path) -> list[tuple[str, str, str, int]]:
+    import imagehash
+    import pdqhash
+
+    lines = []
+    with tarfile.open(shard) as tar:
+        for member in tar:
+            if member.name.endswith(".jpg") and (file := tar.extractfile(member)):
+                image = Image.open(io.BytesIO(file.read()))
+                bits, quality = pdqhash.compute(np.asarray(image.convert("RGB")))
+                lines.append((member.name, str(imagehash.phash(image)), np.packbits(bits).tobytes().hex(), int(quality)))
+    return lines
+
+
+def _call(command: list[str], limit_s: float) -> None:
+    """Run a command and its children, and leave none of them behind."""
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            code = process.wait(limit_s)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+        if code:
+            output.seek(0)
+            sys.exit(f"{' '.join(command)}: exit {code}\n{output.read().decode()}")
+
+
+def _check(who: str, found: int, expected: int) -> None:
+    if found != expected:
+        sys.exit(f"{who}: {found} pictures came through, {expected} expected")
+
+
+def _read_column(path: Path, name: str) -> list[Any]:
+    return pq.read_table(path, columns=[name])[name].to_pylist()
+
+
+# The web.
+
+
+def _make_pictures(folder: Path, count: int) -> float:
+    """Write the pictures. Returns their mean size in bytes."""
+    (folder / "pictures").mkdir()
+    step = max(1, count // (4 * _WORKERS))
+    parts = [(folder, first, min(first + step, count)) for first in range(0, count, step)]
+    with _SPAWN.Pool(_WORKERS) as pool:
+        return sum(pool.starmap(_write_pictures, parts, chunksize=1)) / count
+
+
+def _write_pictures(folder: Path, first: int, end: int) -> int:
+    fields = [_field(seed) for seed in range(_FIELDS)]
+    sizes = 0
+    for number in range(first, end):
+        data = _picture(fields, number)
+        (folder / "pictures" / f"{number}.jpg").write_bytes(data)
+        sizes += len(data)
+    return sizes
+
+
+def _field(seed: int) -> Image.Image:
+    """Noise with the spectrum of a photograph: amplitudes that fall with frequency, channels that go together."""
+    random = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(_HEIGHT)[:, None], np.fft.rfftfreq(_WIDTH))
+    fall = np.maximum(frequency, 1 / _WIDTH) ** -1.3
+    noise = random.normal(size=(4, _HEIGHT, _WIDTH))
+    planes = np.fft.irfft2(np.fft.rfft2(noise) * fall, (_HEIGHT, _WIDTH))
+    pixels = np.stack([planes[0] + 0.3 * plane for plane in planes[1:]], axis=2)
+    return Image.fromarray((128 + 60 * (pixels - pixels.mean()) / pixels.std()).clip(0, 255).astype(np.uint8))
+
+
+def _picture(fields: list[Image.Image], number: int) -> bytes:
+    """Two fields moved at random and mixed, under a few ellipses: no two alike."""
+    random = np.random.default_rng(1000 + number)
+    moved = [
+        ImageChops.offset(fields[field], int(random.integers(_WIDTH)), int(random.integers(_HEIGHT)))
+        for field in random.choice(len(fields), 2, replace=False)
+    ]
+    picture = Image.blend(moved[0], moved[1], float(random.uniform(0.2, 0.8)))
+    draw = ImageDraw.Draw(picture)
+    for _ in range(3):
+        left, top = random.integers(_WIDTH - 160), random.integers(_HEIGHT - 120)
+        box = (left, top, left + random.integers(40, 160), top + random.integers(40, 120))
+        draw.ellipse([int(side) for side in box], fill=tuple(int(level) for level in random.integers(256, size=3)))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=_QUALITY)
+    return file.getvalue()
+
+
+def _write_list(folder: Path, count: int, port: int) -> None:
+    urls = [f"http://{_HOSTS[number % len(_HOSTS)]}:{port}/{number}.jpg" for number in range(count)]
+    table = pa.table({"url": urls, "caption": [f"picture number {number}" for number in range(count)]})
+    pq.write_table(table, folder / "list.parquet")
+
+
+def _serve(folder: Path, count: int, pipe: Connection) -> None:
+    asyncio.run(_serve_until_closed(folder, count, pipe))
+
+
+async def _serve_until_closed(folder: Path, count: int, pipe: Connection) -> None:
+    """Serve the pictures from memory; ends when the other end of the pipe does, however it ended."""
+    answers = {f"/{number}.jpg".encode(): _answer(folder / "pictures" / f"{number}.jpg") for number in range(count)}
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    first = await loop.create_server(lambda: _Exchange(answers), _HOSTS[0], 0, backlog=1024)
+    port = first.sockets[0].getsockname()[1]
+    await loop.create_server(lambda: _Exchange(answers), _HOSTS[1:], port, backlog=1024)
+    pipe.send(port)
+    loop.add_reader(pipe.fileno(), over.set)
+    await over.wait()
+
+
+def _answer(path: Path) -> bytes:
+    data = path.read_bytes()
+    return b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data)
+
+
+class _Exchange(asyncio.Protocol):
+    """As little HTTP/1.1 as both clients need, since the server shares their cores."""
+
+    def __init__(self, answers: dict[bytes, bytes]):
+        self._answers, self._asked = answers, b""
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._asked += data
+        while b"\r\n\r\n" in self._asked:
+            head, _, self._asked = self._asked.partition(b"\r\n\r\n")
+            self._transport.write(self._answers[head.split(b" ", 2)[1]])
+            if b"connection: close" in head.lower():
+                self._transport.close()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["img2dataset"]:  # by `_theirs`
+        _img2dataset(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    else:
+        main()

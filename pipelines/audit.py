@@ -1,0 +1,176 @@
+"""audit: what a trained model kept, what has opted out since, and whether its test was fair.
+
+Three questions about a release, the run that was trained on it, and the registries of today:
+
+1. Later opt-outs: which released pairs would be left out now, and how much of the run were they?
+2. Leakage: which tested pairs resemble trained ones, so that a test measures memory?
+3. Memorisation: can one tell by the model which pairs it was trained on, and which pairs is that worst for?
+
+Each measure has a limit in the config and is a finding above it. ``audit`` names pairs that confidential lists may
+cover: it is for those who hold the data, and not for publishing.
+
+`images` and `text` check what came out of any model against a release; see ``_audit_outputs``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ..schemas import typed_yaml
+from ..schemas.config import Job
+from ..schemas.errors import Refused
+from ..schemas.policy import Policy
+from ..schemas.tables import AUDIT
+from . import _audit_leaks, _audit_model, _audit_picture, _clip_embed, _manifest, _registries
+from ._audit_outputs import images, text
+from ._audit_row import Row, over, row
+from ._recheck import violations
+from ._release import MANIFEST, Release
+from ._trained import Trained, read_run
+
+__all__ = ["READS", "WRITES", "AuditResult", "images", "line", "run", "text"]
+
+READS = ("manifest.json", "shards/*.tar", "pairs/*.parquet", "tables/*.parquet", "run.json", "held_out.txt",
+         "checkpoints/epoch_*.pt")  # fmt: skip
+WRITES = ("audit.parquet", "audit.json", "memorisation.png")
+FORMAT = "fairshard-audit/1"
+log = logging.getLogger("fairshard")
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """What an audit found.
+
+    Attributes:
+        out_dir: the folder with ``WRITES``.
+        rows: of ``audit``.
+    """
+
+    out_dir: Path
+    rows: list[Row]
+
+    @property
+    def measures(self) -> list[Row]:
+        """Rows about the run as a whole."""
+        return [found for found in self.rows if found["pair_id"] is None]
+
+    @property
+    def findings(self) -> list[Row]:
+        """Measures over their limit."""
+        return [found for found in self.measures if found["finding"]]
+
+
+def run(job: Job, now: datetime | None = None) -> AuditResult:
+    """Audit a job's run. Takes the registries as they are now, so that it is never done for good.
+
+    Args:
+        job: whose release, run folder and registries are read.
+        now: when the rules have to be in force; the present if not given.
+
+    Raises:
+        MissingExtra: [train] is not installed.
+        ReleaseError: no release, no finished run, or a run on another release.
+        RegistryError: a registry is missing, stale or unreadable.
+        Refused: a file of the release is not the one that the manifest names.
+        StageError: the checkpoint cannot be loaded.
+    """
+    now, limits = now or datetime.now(UTC), job.config.audit
+    _clip_embed.check_installed()
+    trained = read_run(job.run_dir, job.release_dir)
+    release = Release(job.release_dir)
+    manifest = _manifest.load(release)
+    _check_tables(release, manifest)
+    later = _later_opt_outs(job, release, manifest, trained, now)
+    leaks = _audit_leaks.find(release, trained.split, job.config.dedup, limits)
+    memory = _audit_model.measure(trained, leaks.near, limits.max_pairs)
+    memorised = _audit_model.rows(memory, limits, leaks.pair_ids)
+    result = AuditResult(Path(job.audit_dir), [*later, *leaks.rows, *memorised])
+    threshold = next((found["threshold"] for found in memorised if found["pair_id"] is not None), None)
+    _write(result, _audit_picture.draw(memory, threshold), _record(job, trained, memory, result, now))
+    for found in result.measures:
+        log.info("audit: %s", line(found))
+    return result
+
+
+def line(found: Row) -> str:
+    """A row in words."""
+    subject = "" if found["subject"] == "all" else f" {found['subject']}"
+    number = "" if found["value"] is None else f" {found['value']:.4g}"
+    limit = "" if found["threshold"] is None else f" (limit {found['threshold']:.4g})"
+    return f"{'FINDING ' if found['finding'] else ''}{found['kind']}{subject}:{number}{limit}: {found['detail']}"
+
+
+def _check_tables(release: Release, manifest: dict[str, Any]) -> None:
+    """The tables that the checks join must be the released ones; shards have been checked before."""
+    for name, fact in sorted(manifest["files"].items()):
+        if name.startswith(("pairs/", "tables/")):
+            found = release.fact(name).sha256 if release.exists(name) else "none: it is missing"
+            if found != fact["sha256"]:
+                raise Refused(release.path(name), f"has sha256 {found}", f"{fact['sha256']}, as {MANIFEST} says",
+                              "Run `fairshard verify` on the release")  # fmt: skip
+
+
+def _later_opt_outs(job: Job, release: Release, manifest: dict[str, Any], trained: Trained, now: datetime) -> list[Row]:
+    """Released pairs that a rule of today forbids, one row each, with every rule that does."""
+    loaded = [registry.rules for registry in _registries.load(job, now)]
+    policy = typed_yaml.build(Policy, manifest["policy"], f"{MANIFEST}: policy")
+    ruled = violations(release, pa.concat_tables(loaded), policy, now) if loaded else []
+    by_key: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for hit in ruled:
+        by_key[hit["sample_key"]].append(hit)
+    used = {sample.key for sample in trained.split.trained}
+    count, limit = len(by_key), job.config.audit.max_later_opt_outs
+    seen = len(by_key.keys() & used)
+    asked = f"by {len(loaded)} registries" if loaded else "but the config names no registry"
+    detail = f"{count} released pairs are forbidden now, {asked}; the run trained on {seen} ({seen / len(used):.2%})"
+    rows = [row("later_opt_out", "all", count, limit, over(count, limit), detail)]
+    for key, hits in sorted(by_key.items()):
+        said = "; ".join(_rule(hit) for hit in hits)
+        detail = f"{'trained on' if key in used else 'held out'}, {hits[0]['url']}: {said}"
+        rows.append(row("later_opt_out", key, len(hits), 0, True, detail, hits[0]["pair_id"]))
+    return rows
+
+
+def _rule(hit: dict[str, Any]) -> str:
+    key = hit["rule_key"] if hit["rule_key"] is not None else f"rule {hit['rule_id']}"
+    return f"{hit['registry']} denies by {hit['scope']}: {key}"
+
+
+def _record(
+    job: Job, trained: Trained, memory: _audit_model.Memory | None, result: AuditResult, now: datetime
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "fairshard": version("fairshard"),
+        "audited_at": now.isoformat(timespec="seconds"),
+        "release": trained.release.manifest_sha256,
+        "run": trained.record.get("fingerprint"),
+        "checkpoint": trained.record["checkpoint"],
+        "limits": asdict(job.config.audit),
+        "measures": result.measures,
+        "attacks": {} if memory is None else {name: asdict(attack) for name, attack in memory.attacks.items()},
+        "findings": len(result.findings),
+    }
+
+
+def _write(result: AuditResult, picture: bytes, record: dict[str, Any]) -> None:
+    """Each file whole or not at all, the record last."""
+    folder = Release(str(result.out_dir))
+    folder.remove("audit.json")
+    folder.write_parquet("audit.parquet", AUDIT.schema, [_batch(result.rows)])
+    folder.put("memorisation.png", picture)
+    folder.put("audit.json", (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _batch(rows: Sequence[Row]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([dict(found) for found in rows], schema=AUDIT.schema)

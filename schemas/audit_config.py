@@ -1,0 +1,31 @@
+"""The `audit` section of a config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """What an audit calls a finding: more than these limits. All shares are 0 to 1.
+
+    Attributes:
+        max_later_opt_outs: released pairs that today's registries forbid.
+        max_leaked_pictures: share of the tested pairs whose picture nearly is one that was trained on.
+        max_leaked_captions: share of the tested pairs whose caption, but for case, punctuation and spacing, was
+            trained on. Some are to be expected: two pictures of a cat are both called "cat".
+        max_membership_auc: of the attack that tells trained from held-out pairs; 0.5 is chance. Exceeded only if
+            the lower end of its 95 % interval is above.
+        memorised_margin: a trained pair counts as memorised if its own caption leads by this much more (in cosine
+            similarity) than that of any held-out pair leads.
+        max_memorised: share of the trained pairs that are memorised.
+        max_pairs: of each side that the model is shown; chosen by hash of their ids.
+    """
+
+    max_later_opt_outs: int = 0
+    max_leaked_pictures: float = 0.0
+    max_leaked_captions: float = 0.1
+    max_membership_auc: float = 0.6
+    memorised_margin: float = 0.1
+    max_memorised: float = 0.01
+    max_pairs: int = 2000

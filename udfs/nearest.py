@@ -1,0 +1,41 @@
+"""The nearest of many perceptual hashes, found by comparing with all of them.
+
+Bands (``bands``) find everything within a radius in less time, but not what is nearest beyond it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .phash import phash
+
+Words = NDArray[np.uint64]
+
+
+def hash_words(hashes: list[bytes]) -> Words:
+    """Hashes of equal length, a multiple of 8 bytes, as uint64[n, length / 8]."""
+    return np.frombuffer(b"".join(hashes), np.uint64).reshape(len(hashes), -1)
+
+
+def nearest(queries: Words, hashes: Words) -> tuple[int, int]:
+    """The hash that is nearest to any of the queries, such as the orientations of one picture.
+
+    Args: queries: uint64[q, w]. hashes: uint64[n, w], n at least 1.
+    Returns: its row, the first of equals, and the bits that differ.
+    """
+    distances = np.full(len(hashes), np.iinfo(np.int32).max, np.int32)
+    for query in queries:
+        np.minimum(distances, np.bitwise_count(hashes ^ query).sum(axis=1, dtype=np.int32), out=distances)
+    row = int(distances.argmin())
+    return row, int(distances[row])
+
+
+def phash_dihedral(luma: NDArray[np.uint8]) -> list[bytes]:
+    """pHash of a picture's eight orientations.
+
+    Args: luma: uint8[h, w].
+    Returns: 8 bytes each, in the byte order of the machine, as int64 columns hold them.
+    """
+    turned = [np.rot90(side, turn) for side in (luma, luma.T) for turn in range(4)]
+    return [np.int64(phash(np.ascontiguousarray(picture))).tobytes() for picture in turned]
