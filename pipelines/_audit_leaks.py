@@ -153,7 +153,7 @@ def _tie(engine: DuckDBEngine, dedup: Dedup) -> dict[str, int]:
 
 
 def _whole(kind: str, leaked: int, tested: int, limit: float) -> Row:
-    share = leaked / tested
+    share = leaked / max(tested, 1)
     return row(kind, "all", share, limit, over(share, limit), f"{leaked} of {tested} tested pairs")
 
 

@@ -6,6 +6,7 @@ text repeats eight words of a caption in a row, somebody has to look.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,12 +75,16 @@ def images(folder: str | Path, release_dir: str) -> list[Row]:
     policy = _manifest.load(Release(release_dir))["policy"]
     catalog = open_release(release_dir)
     looks = _looks(catalog, policy)
-    pictures = {name: fingerprint(path.read_bytes(), dihedral=True) for name, path in files.items()}
-    if all(picture.error for picture in pictures.values()):
+    digests = {name: hashlib.sha256(_bytes(path)).hexdigest() for name, path in files.items()}
+    same = {found["sha256"]: found for found in catalog.dicts(_BY_BYTES, digests=list(digests.values()))}
+    rows, pictures = [], 0
+    for name, path in files.items():
+        picture = fingerprint(_bytes(path), dihedral=True)
+        pictures += picture.error is None
+        rows.append(_picture_row(name, picture, same.get(digests[name]), looks))
+    if not pictures:
         raise InputError(str(folder), f"holds {len(files)} files, and none is a picture", "pictures")
-    digests = [picture.sha256 for picture in pictures.values()]
-    same = {found["sha256"]: found for found in catalog.dicts(_BY_BYTES, digests=digests)}
-    return [_picture_row(name, picture, same.get(picture.sha256), looks) for name, picture in pictures.items()]
+    return rows
 
 
 def text(file: str | Path, release_dir: str) -> list[Row]:
@@ -91,7 +96,8 @@ def text(file: str | Path, release_dir: str) -> list[Row]:
 
     Returns:
         ``audit`` rows of the kind ``copied_text``, one a line; value is the length in words of the longest run that
-        is shared with a caption, 0 if it is shorter than ``RUN_WORDS`` and the line is no whole caption.
+        is shared with a caption, 0 if it is shorter than ``RUN_WORDS``; a line that is a whole caption is a finding
+        however short it is, and has no threshold.
 
     Raises:
         InputError: no such file, not UTF-8, or nothing in it.
@@ -115,6 +121,13 @@ def _files(folder: Path) -> dict[str, Path]:
     return files
 
 
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(str(path), f"cannot be read ({error.strerror})", "a picture") from error
+
+
 def _looks(catalog: Catalog, policy: dict[str, Any]) -> _Looks:
     rows = catalog.rows(_HASHED, min_quality=policy["pdq_min_quality"])
     words = {"pdq": hash_words(rows["pdq"].to_pylist()), "phash": rows["phash"].to_numpy().view("uint64")[:, None]}
@@ -136,7 +149,7 @@ def _picture_row(name: str, picture: Fingerprint, same: dict[str, Any] | None, l
     place, distance = found[hash_]
     radius = looks.radii[hash_]
     detail = f"nearest by {hash_}: sample {looks.keys[place]}, {distance} bits differ"
-    return row(kind, name, distance, radius, distance <= radius, detail, looks.pair_ids[place])
+    return row(kind, name, float(distance), float(radius), distance <= radius, detail, looks.pair_ids[place])
 
 
 def _lines(path: Path) -> dict[int, str]:
@@ -204,10 +217,11 @@ class _Search:
         """What was found of a line."""
         subject, best = f"line {number}", self._best.get(number)
         if best is None:
-            return row("copied_text", subject, 0.0, RUN_WORDS, False, "repeats no caption")
+            return row("copied_text", subject, 0.0, float(RUN_WORDS), False, "repeats no caption")
         same = self._same[number]
         detail = best.how + (f"; {same} released pairs have this caption" if same else "")
-        return row("copied_text", subject, best.words, RUN_WORDS, True, detail, best.pair_id)
+        threshold = None if same else float(RUN_WORDS)
+        return row("copied_text", subject, float(best.words), threshold, True, detail, best.pair_id)
 
     def _offer(self, number: int, match: _Match) -> None:
         """Keep the closer match; captions come in the order of their ids, so the first of equals."""

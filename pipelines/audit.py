@@ -104,10 +104,10 @@ def run(job: Job, now: datetime | None = None) -> AuditResult:
 
 def line(found: Row) -> str:
     """A row in words."""
-    subject = "" if found["subject"] == "all" else f" {found['subject']}"
-    number = "" if found["value"] is None else f" {found['value']:.4g}"
+    what = found["kind"] if found["subject"] == "all" else f"{found['kind']} {found['subject']}"
     limit = "" if found["threshold"] is None else f" (limit {found['threshold']:.4g})"
-    return f"{'FINDING ' if found['finding'] else ''}{found['kind']}{subject}:{number}{limit}: {found['detail']}"
+    number = "" if found["value"] is None else f" {found['value']:.4g}{limit}:"
+    return f"{'FINDING ' if found['finding'] else ''}{what}:{number} {found['detail']}"
 
 
 def _check_tables(release: Release, manifest: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ..schemas.release import OUTCOME, PUBLIC_TABLES, SIDECAR, public
-from ..schemas.tables import TABLES, Table
+from ..schemas.tables import AUDIT, TABLES, Table
 from ._work import STAGES
 
 HEAD = """\
@@ -51,6 +51,9 @@ def reference() -> str:
         ("sidecar", "The samples of one shard, as img2dataset would describe them: `shards/NNNNN.parquet`.", SIDECAR),
     ):
         parts.append("\n".join([f"### {name}", "", doc, "", *_columns(schema)]) + "\n")
+    parts.append(
+        "\n".join(["## audit", "", AUDIT.doc, "Written by `fairshard audit`.", "", *_columns(AUDIT.schema)]) + "\n"
+    )
     return "\n".join(parts)
 
 

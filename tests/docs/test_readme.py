@@ -30,10 +30,21 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("command", commands())
 def test_a_command_parses(command):
-    _, verb, *arguments = shlex.split(command)
-    found = cli.main.commands[verb]
-    with found.make_context(verb, arguments) as context:
-        assert isinstance(context, click.Context)
+    parse(cli.main, shlex.split(command))
+
+
+def parse(command: click.Command, words: list[str]) -> None:
+    """Parse a command line to its last verb. Runs nothing.
+
+    Raises:
+        click.UsageError: it is none.
+    """
+    name, *arguments = words
+    with command.make_context(name, list(arguments)) as context:
+        if isinstance(command, click.Group):
+            verb, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+            assert found is not None
+            parse(found, [str(verb), *rest])
 
 
 def test_every_verb_is_in_the_readme():

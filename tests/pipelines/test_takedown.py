@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import small_world
 from click.testing import CliRunner
+
 from fairshard.pipelines.cli import main
 from fairshard.pipelines.takedown import takedown, text
 from fairshard.pipelines.verify import line, rules, verify
