@@ -53,7 +53,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="fairshard-benchmark-") as temporary:
         folder = Path(temporary)
         size = _make_pictures(folder, options.images)
-        print(f"{options.images:,} JPEGs of {_WIDTH} x {_HEIGHT} px, {size / 1000:.0f} kB in the mean, {_WORKERS} workers")
+        print(
+            f"{options.images:,} JPEGs of {_WIDTH} x {_HEIGHT} px, {size / 1000:.0f} kB in the mean, {_WORKERS} workers"
+        )
         here, there = _SPAWN.Pipe()
         server = _SPAWN.Process(target=_serve, args=(folder, options.images, there), daemon=True)
         server.start()
@@ -152,7 +154,9 @@ def _their_hashes(shard: Path) -> list[tuple[str, str, str, int]]:
             if member.name.endswith(".jpg") and (file := tar.extractfile(member)):
                 image = Image.open(io.BytesIO(file.read()))
                 bits, quality = pdqhash.compute(np.asarray(image.convert("RGB")))
-                lines.append((member.name, str(imagehash.phash(image)), np.packbits(bits).tobytes().hex(), int(quality)))
+                lines.append(
+                    (member.name, str(imagehash.phash(image)), np.packbits(bits).tobytes().hex(), int(quality))
+                )
     return lines
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..schemas.audit_config import AuditConfig
-from ..udfs.membership import FALSE_POSITIVES, Attack, Ties, attack, ties
+from ..udfs.membership import FALSE_POSITIVES, Attack, Ties, attack, exceeded_by, ties
 from ._audit_row import Row, over, row
 from ._clip_embed import embed
 from ._held_out import spoken
@@ -83,11 +83,14 @@ def rows(memory: Memory | None, limits: AuditConfig, pair_ids: Mapping[str, int]
         detail = f"not measured: fewer than {FEWEST} pairs that can be compared on a side, or a single caption"
         return [row("membership", "margin", None, limits.max_membership_auc, False, detail)]
     found = [_attack_row(name, attack, limits.max_membership_auc) for name, attack in memory.attacks.items()]
-    threshold = float(memory.held_out_ties.margin.max()) + limits.memorised_margin
+    threshold = exceeded_by(memory.held_out_ties.margin, limits.memorised_false_positives)
+    chance = float((memory.held_out_ties.margin > threshold).mean())
     margins = memory.trained_ties.margin
     memorised = int((margins > threshold).sum())
     share = memorised / len(margins)
-    detail = f"{memorised} of {len(margins)} trained pairs lead by more than {threshold:.3f}"
+    detail = (
+        f"{memorised} of {len(margins)} trained pairs lead by more than {threshold:.3f}; of the held-out, {chance:.1%}"
+    )
     found.append(row("memorised", "all", share, limits.max_memorised, over(share, limits.max_memorised), detail))
     for place in np.argsort(-margins, kind="stable")[: max(memorised, _LISTED)]:
         sample, margin = memory.trained[place], float(margins[place])

@@ -138,8 +138,8 @@ class SparkEngine:
 
 
 def _register_udfs(spark: SparkSession) -> None:
-    from pyspark.sql.functions import ArrowUDFType, arrow_udf
+    from pyspark.sql.functions import arrow_udf
 
     for udf in UDFS:
-        function = arrow_udf(udf.as_function(), _SPARK_TYPES[udf.returns], ArrowUDFType.SCALAR)
+        function = arrow_udf(udf.as_function(), _SPARK_TYPES[udf.returns])
         spark.udf.register(udf.name, function)

@@ -38,12 +38,13 @@ from ._recheck import violations
 from ._release import MANIFEST, Release
 from ._trained import Trained, read_run
 
-__all__ = ["READS", "WRITES", "AuditResult", "images", "line", "run", "text"]
+__all__ = ["READS", "WRITES", "AuditResult", "images", "line", "run", "summary", "text"]
 
 READS = ("manifest.json", "shards/*.tar", "pairs/*.parquet", "tables/*.parquet", "run.json", "held_out.txt",
          "checkpoints/epoch_*.pt")  # fmt: skip
 WRITES = ("audit.parquet", "audit.json", "memorisation.png")
 FORMAT = "fairshard-audit/1"
+_SHOWN = 10
 log = logging.getLogger("fairshard")
 
 
@@ -100,6 +101,18 @@ def run(job: Job, now: datetime | None = None) -> AuditResult:
     for found in result.measures:
         log.info("audit: %s", line(found))
     return result
+
+
+def summary(result: AuditResult) -> list[str]:
+    """Measures, and the first ``_SHOWN`` single findings of each kind, in words."""
+    lines = [line(found) for found in result.measures]
+    singles = [found for found in result.rows if found["pair_id"] is not None and found["finding"]]
+    for kind in dict.fromkeys(found["kind"] for found in singles):
+        of_kind = [found for found in singles if found["kind"] == kind]
+        lines += [line(found) for found in of_kind[:_SHOWN]]
+        if len(of_kind) > _SHOWN:
+            lines.append(f"{len(of_kind) - _SHOWN} more {kind} in audit.parquet")
+    return lines
 
 
 def line(found: Row) -> str:

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import logging
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ class _Cli(click.Group):
         except FairshardError as error:
             click.echo(f"fairshard: {error}", err=True)
             raise SystemExit(error.exit_code) from error
+        except BrokenPipeError:
+            raise  # the reader of a pipe had enough: click ends quietly
         except OSError as error:
             click.echo(f"fairshard: {error}. What was committed stays; run again to go on", err=True)
             raise SystemExit(2) from error
@@ -399,9 +402,8 @@ def audit_config(config: str, as_json: bool) -> None:
     if as_json:
         _print_json({"out_dir": str(found.out_dir), "rows": found.rows})
     else:
-        for row in found.rows:
-            if row["finding"] or row["pair_id"] is None:
-                click.echo(audits.line(row))
+        for text in audits.summary(found):
+            click.echo(text)
         click.echo(f"audit: {found.out_dir}")
     raise SystemExit(1 if found.findings else 0)
 
@@ -459,7 +461,14 @@ def _with(job: Job, **overrides: str | None) -> Job:
 
 
 def _print_json(document: Any) -> None:
-    click.echo(json.dumps(_plain(document), indent=1, ensure_ascii=False, default=str))
+    click.echo(json.dumps(_plain(document), indent=1, ensure_ascii=False, default=_jsonable))
+
+
+def _jsonable(value: Any) -> Any:
+    """Sums come as decimals, times as datetimes, hashes as bytes: JSON knows none of them."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _plain(document: Any) -> Any:

@@ -182,7 +182,7 @@ def match_registries(work: Work, now: datetime) -> None:
 def ask_hosts(work: Work, names: dict[str, list[str]], how: str) -> None:
     """Write ``host_file`` and the ``signal`` rows of what hosts say."""
     job = work.job
-    asking = fingerprint(work.version, work.marks("ingest"), job.config.consult, how)
+    asking = fingerprint(work.version, work.marks("ingest"), job.config.consult, how, job.policy.host_file_max_age_days)
     asked = work.undone("consult", names["ask"], asking)
     if not asked and not _unjudged(work, names["judge"], asking):
         return

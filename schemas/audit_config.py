@@ -16,9 +16,9 @@ class AuditConfig:
             trained on. Some are to be expected: two pictures of a cat are both called "cat".
         max_membership_auc: of the attack that tells trained from held-out pairs; 0.5 is chance. Exceeded only if
             the lower end of its 95 % interval is above.
-        memorised_margin: a trained pair counts as memorised if its own caption leads by this much more (in cosine
-            similarity) than that of any held-out pair leads.
-        max_memorised: share of the trained pairs that are memorised.
+        memorised_false_positives: a trained pair counts as memorised if its own caption leads by more than those of
+            all held-out pairs but this share do. So this is the share that chance gives.
+        max_memorised: share of the trained pairs that count as memorised.
         max_pairs: of each side that the model is shown; chosen by hash of their ids.
     """
 
@@ -26,6 +26,6 @@ class AuditConfig:
     max_leaked_pictures: float = 0.0
     max_leaked_captions: float = 0.1
     max_membership_auc: float = 0.6
-    memorised_margin: float = 0.1
-    max_memorised: float = 0.01
+    memorised_false_positives: float = 0.05
+    max_memorised: float = 0.1
     max_pairs: int = 2000

@@ -285,7 +285,7 @@ def _check(config: Config, where: str) -> None:
         "dedup": {"phash_max_distance": 0, "pdq_max_distance": 0, "pdq_min_quality": 0},
         "audit": {
             "max_later_opt_outs": 0, "max_leaked_pictures": 0, "max_leaked_captions": 0, "max_membership_auc": 0,
-            "memorised_margin": 0, "max_memorised": 0, "max_pairs": 1,
+            "memorised_false_positives": 0, "max_memorised": 0, "max_pairs": 1,
         },
     }  # fmt: skip
     for section, keys in least.items():

@@ -80,7 +80,11 @@ RULE = Table(
     ("rule_id",),
     pa.schema(
         [
-            _column("rule_id", pa.int64(), "Stable hash of registry, scope, key and action; of a permission, also of its purpose and dates"),
+            _column(
+                "rule_id",
+                pa.int64(),
+                "Stable hash of registry, scope, key and action; of a permission, also of its purpose and dates",
+            ),
             _column("registry", pa.string(), "Name of the registry"),
             _column("scope", pa.string(), "url, url_prefix, host, domain, creator, licence, md5, sha256, phash, pdq"),
             _column("key", pa.string(), "The key in its canonical form"),

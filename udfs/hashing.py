@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .arrow import pc, udf
 from .decoding import MAX_PIXELS, Decoded, Undecodable, decode, media_type
-from .pdq import pdq, pdq_dihedral
+from .pdq import pdq, pdq_dihedral, pdq_with_dihedral
 from .phash import phash, phash_hex
 
 __all__ = [
@@ -73,7 +73,7 @@ def fingerprint(data: bytes, *, max_pixels: int = MAX_PIXELS, dihedral: bool = F
         picture = decode(data, max_pixels=max_pixels)
     except Undecodable as error:
         return Fingerprint(sha256, md5, len(data), mime, error=error.reason, error_detail=error.detail)
-    code, quality = pdq(picture.rgb)
+    code, quality, turns = pdq_with_dihedral(picture.rgb) if dihedral else (*pdq(picture.rgb), None)
     return Fingerprint(
         sha256=sha256,
         md5=md5,
@@ -84,7 +84,7 @@ def fingerprint(data: bytes, *, max_pixels: int = MAX_PIXELS, dihedral: bool = F
         phash=phash(picture.luma),
         pdq=code,
         pdq_quality=quality,
-        pdq_dihedral=tuple(pdq_dihedral(picture.rgb)) if dihedral else None,
+        pdq_dihedral=tuple(turns) if turns else None,
         decoded=picture,
     )
 

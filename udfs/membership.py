@@ -94,7 +94,7 @@ def attack(members: Floats, others: Floats, seed: int = 0) -> Attack:
     generator = np.random.default_rng(seed)
     drawn = [auc(_drawn(generator, members), _drawn(generator, others)) for _ in range(RESAMPLES)]
     low, high = np.quantile(drawn, (0.025, 0.975))
-    threshold = np.sort(others)[::-1][int(FALSE_POSITIVES * len(others))]
+    threshold = exceeded_by(others, FALSE_POSITIVES)
     return Attack(
         auc=auc(members, others),
         low=float(low),
@@ -104,6 +104,11 @@ def attack(members: Floats, others: Floats, seed: int = 0) -> Attack:
         members=len(members),
         others=len(others),
     )
+
+
+def exceeded_by(scores: Floats, share: float) -> float:
+    """The least score that no more than a share of the scores exceed; at least one score is needed."""
+    return float(np.sort(scores)[::-1][min(int(share * len(scores)), len(scores) - 1)])
 
 
 def auc(members: Floats, others: Floats) -> float:

@@ -78,15 +78,35 @@ def pdq_dihedral(rgb: Pixels) -> list[bytes]:
     Returns: 32 bytes each, in the order of ``pdqhash.compute_dihedral``: as it is, turned by 90, 180 and 270
         degrees, mirrored along either axis and along either diagonal.
     """
+    return pdq_with_dihedral(rgb)[2]
+
+
+def pdq_with_dihedral(rgb: Pixels) -> tuple[bytes, int, list[bytes]]:
+    """What ``pdq`` and ``pdq_dihedral`` give, from one pass over the pixels for both.
+
+    Args: rgb: uint8[h, w, 3].
+    Returns: hash, quality, and the hashes of the eight orientations.
+    """
     height, width = rgb.shape[:2]
     if min(height, width) < _SMALLEST_SIDE_PX:
-        return [bytes(32)] * 8
-    if max(height, width) <= _LONGEST_QUICK_SIDE_PX:
-        scale = _error_scale(height, width)
-        codes = _orientations(_quick_code(_quick_grid(rgb)))
-        if all(_is_certain(code, scale) for code in codes):
-            return [_bits(code) for code in codes]
-    return [_bits(code) for code in _orientations(exact_code(exact_grid(rgb)))]
+        return bytes(32), 0, [bytes(32)] * 8
+    found = _quick_dihedral(rgb) if max(height, width) <= _LONGEST_QUICK_SIDE_PX else None
+    if found is None:
+        grid = exact_grid(rgb)
+        found = [_bits(code) for code in _orientations(exact_code(grid))], exact_quality(grid)
+    hashes, quality = found
+    # The one size at which pdqhash tells the first orientation from the picture: see `pdq`.
+    code, quality = pdq(rgb) if (height, width) == (GRID, GRID) else (hashes[0], quality)
+    return code, quality, hashes
+
+
+def _quick_dihedral(rgb: Pixels) -> tuple[list[bytes], int] | None:
+    scale = _error_scale(*rgb.shape[:2])
+    grid = _quick_grid(rgb)
+    codes, quality = _orientations(_quick_code(grid)), _quality_if_certain(grid, scale)
+    if quality is None or not all(_is_certain(code, scale) for code in codes):
+        return None
+    return [_bits(code) for code in codes], quality
 
 
 # The quick path.

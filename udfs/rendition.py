@@ -100,10 +100,10 @@ def _resizer_module() -> Any:
     nothing to complain of, so the copy goes without, and whoever else uses img2dataset keeps theirs.
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would ask the network for news of itself
-    try:
-        spec = importlib.util.find_spec("img2dataset.resizer")
-    except ModuleNotFoundError:
-        spec = None
+    # By its file: importing the package first would import its command line too, and with it torch and wandb.
+    package = importlib.util.find_spec("img2dataset")
+    folder = next(iter(package.submodule_search_locations or ()), None) if package else None
+    spec = importlib.util.spec_from_file_location("img2dataset.resizer", f"{folder}/resizer.py") if folder else None
     if spec is None or spec.loader is None:
         raise MissingExtra("crawl", "rendition", "img2dataset")
     module: Any = importlib.util.module_from_spec(spec)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -48,11 +47,16 @@ CASES: dict[str, tuple[dict, str | None, list[str], str | None]] = {
     "silence dropped, cond kept": ({"none": "drop", "cond": "keep"}, None, ["tdmrep:cond"], "none:policy"),
     "silence dropped, licence unbound": ({"none": "drop", "binding": []}, None, ["registry:allow"], "none:policy"),
 }
+# A policy is data to the SQL: on Spark, where a query takes seconds, each branch is tried once.
+ON_SPARK = [{}, {"none": "drop", "licences": ["cc0"]}]
 
 
 def signals(pair_id: int, evidence: list[str]) -> list[dict]:
     split = [one.split(":") for one in evidence]
-    return [{"pair_id": pair_id, "kind": kind, "verdict": verdict, "scope": "url", "source": "there"} for kind, verdict in split]
+    return [
+        {"pair_id": pair_id, "kind": kind, "verdict": verdict, "scope": "url", "source": "there"}
+        for kind, verdict in split
+    ]
 
 
 def refused(work, policy: Policy) -> dict[int, str]:
@@ -67,26 +71,28 @@ def refused(work, policy: Policy) -> dict[int, str]:
 
 
 def test_verdicts_by_policy(make_work):
-    wanted, found = {}, {}
-    by_policy: dict[str, list[tuple[int, str]]] = {}
-    for pair_id, (name, (policy, *_)) in enumerate(CASES.items()):
-        by_policy.setdefault(repr(sorted(policy.items())), []).append((pair_id, name))
-    for cases in by_policy.values():
-        rows = [{"pair_id": pair_id, "licence": CASES[name][1]} for pair_id, name in cases]
-        said = [row for pair_id, name in cases for row in signals(pair_id, CASES[name][2])]
-        reasons = refused(make_work({}, pair=rows, signal=said), Policy(**CASES[cases[0][1]][0]))
-        found |= {name: reasons.get(pair_id) for pair_id, name in cases}
-        wanted |= {name: CASES[name][3] for _, name in cases}
-    assert found == wanted
+    rows = [{"pair_id": number, "licence": licence} for number, (_, licence, _, _) in enumerate(CASES.values())]
+    said = [row for number, (_, _, evidence, _) in enumerate(CASES.values()) for row in signals(number, evidence)]
+    work = make_work({}, pair=rows, signal=said)
+    tried = [policy for policy, *_ in CASES.values()] if work.job.config.engine == "duckdb" else ON_SPARK
+    found = {}
+    for policy in {repr(policy): policy for policy in tried}.values():
+        reasons = refused(work, Policy(**policy))
+        found |= {name: reasons.get(number) for number, (name, case) in enumerate(CASES.items()) if case[0] == policy}
+    assert found == {name: reason for name, (policy, *_, reason) in CASES.items() if policy in tried}
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_drops_what_is_denied_and_what_is_listed(make_work, preset, tmp_path):
-    policy = policies.load(preset, tmp_path)
-    said = [*signals(1, ["robots_txt:deny"]), *signals(2, ["registry:deny"]), *signals(3, ["registry:allow", "hash_list:deny"])]
-    found = refused(make_work({}, pair=[{"pair_id": n} for n in (1, 2, 3, 4)], signal=said), policy)
-    assert found.pop(4, "none:policy") == "none:policy"
-    assert found == {1: "deny:robots_txt", 2: "deny:registry", 3: "deny:hash_list"}
+def test_every_preset_drops_what_is_denied_and_what_is_listed(make_duckdb_work, tmp_path):
+    said = [
+        *signals(1, ["robots_txt:deny"]),
+        *signals(2, ["registry:deny"]),
+        *signals(3, ["registry:allow", "hash_list:deny"]),
+    ]
+    work = make_duckdb_work({}, pair=[{"pair_id": number} for number in (1, 2, 3, 4)], signal=said)
+    for preset in PRESETS:
+        found = refused(work, policies.load(preset, tmp_path))
+        assert found.pop(4, None) == ("none:policy" if preset == "licensed-only" else None)
+        assert found == {1: "deny:robots_txt", 2: "deny:registry", 3: "deny:hash_list"}
 
 
 def test_what_was_dropped_before_is_not_dropped_again(make_work):
@@ -95,8 +101,7 @@ def test_what_was_dropped_before_is_not_dropped_again(make_work):
     assert refused(work, Policy()) == {}
 
 
-@pytest.mark.parametrize("preset", ["strict", "licensed-only"])
-def test_the_evidence_of_a_drop_points_to_what_was_said(make_work, preset, tmp_path):
+def test_the_evidence_of_a_drop_points_to_what_was_said(make_work):
     said = [
         {"pair_id": 1, "kind": "robots_txt", "verdict": "deny", "scope": "url", "source": "https://a.example/robots.txt",
          "value": "Disallow: /"},
@@ -106,7 +111,7 @@ def test_the_evidence_of_a_drop_points_to_what_was_said(make_work, preset, tmp_p
     work = make_work({}, pair=[{"pair_id": n} for n in (1, 2, 3)], signal=said)
     work.alive("screen")
     work.scan("screen", "signal")
-    _gate.refused(work.engine, policies.load(preset, tmp_path), "screen")
+    _gate.refused(work.engine, Policy(none="drop"), "screen")
     rows = work.engine.rows("SELECT pair_id, evidence FROM refused").to_pylist()
     assert {row["pair_id"]: row["evidence"] for row in rows} == {
         1: "https://a.example/robots.txt (url): Disallow: /", 2: "list (domain): rule -5", 3: "there (asset): "}  # fmt: skip
@@ -123,7 +128,11 @@ EXAMPLES = settings(max_examples=25, deadline=None, suppress_health_check=[Healt
 
 
 @EXAMPLES
-@given(POLICY, st.lists(st.tuples(EVIDENCE, st.sampled_from([None, "cc0"])), min_size=1, max_size=12), st.sampled_from(KINDS))
+@given(
+    POLICY,
+    st.lists(st.tuples(EVIDENCE, st.sampled_from([None, "cc0"])), min_size=1, max_size=12),
+    st.sampled_from(KINDS),
+)
 def test_more_refusals_never_bring_a_pair_back(make_duckdb_work, policy, pairs, kind):
     """Each pair is judged without and with one more refusal, side by side."""
     rows, said = [], []

@@ -89,7 +89,9 @@ FORMATS = {
     "list.tsv": b"url\ttext\twidth\nhttps://a.example/1.jpg\tone\t10\n\ttwo\t\nhttps://a.example/3.jpg\tthree\t30\n",
     "list.jsonl": b'{"url": "https://a.example/1.jpg", "text": "one", "width": 10}\n{"url": null, "text": "two"}\n'
     b'{"url": "https://a.example/3.jpg", "text": "three", "width": "30"}\n',
-    "list.parquet": parquet(url=[URL.format(1), None, URL.format(3)], text=["one", "two", "three"], width=[10, None, 30]),
+    "list.parquet": parquet(
+        url=[URL.format(1), None, URL.format(3)], text=["one", "two", "three"], width=[10, None, 30]
+    ),
 }
 FORMATS |= {f"{name}.gz": gzip.compress(data) for name, data in FORMATS.items() if name != "list.parquet"}
 
@@ -151,7 +153,11 @@ def test_json_lines_with_broken_ones(ingested):
              b"null", b'{"url": "https://a.example/3.jpg", "caption": "\xff"}', b"[" * 100_000,
              b'{"url": {"deep": 1}, "caption": "w"}', b'{"url": "https://a.example/4.jpg", "caption": "\\ud800"}']  # fmt: skip
     pairs, rejected = ingested({"list.jsonl": b"\n".join(lines)})
-    assert [(row["source_row"], row["url"]) for row in pairs] == [(1, URL.format(1)), (2, URL.format(2)), (8, URL.format(4))]
+    assert [(row["source_row"], row["url"]) for row in pairs] == [
+        (1, URL.format(1)),
+        (2, URL.format(2)),
+        (8, URL.format(4)),
+    ]
     assert {row["source_row"]: row["reason"] for row in rejected} == {
         **dict.fromkeys((0, 3, 4, 5, 6), "malformed_row"), 7: "null_url"}  # fmt: skip
 
@@ -187,7 +193,16 @@ def test_rows_without_a_usable_url_are_set_aside_with_a_reason(ingested):
 
 
 def test_captions_are_cleaned_cut_or_set_aside(ingested):
-    captions = [None, "", " \t\n", "\x00\x01\u202e", "nul\x00and\x07bell\u202eturned", "x" * 100_000, "\u00e9", "e\u0301"]
+    captions = [
+        None,
+        "",
+        " \t\n",
+        "\x00\x01\u202e",
+        "nul\x00and\x07bell\u202eturned",
+        "x" * 100_000,
+        "\u00e9",
+        "e\u0301",
+    ]
     data = parquet(url=[URL.format(n) for n in range(len(captions))], text=captions)
     pairs, rejected = ingested({"list.parquet": data}, ingest={"caption_max_chars": 500})
     assert [row["reason"] for row in rejected] == ["null_caption"] * 4
@@ -196,8 +211,17 @@ def test_captions_are_cleaned_cut_or_set_aside(ingested):
 
 @pytest.mark.parametrize("name", ["list.csv", "list.parquet"])
 def test_a_row_in_a_broken_encoding_is_set_aside_alone(ingested, name):
-    urls = [b"https://a.example/1.jpg", b"https://a.example/\xff.jpg", b"https://a.example/3.jpg", b"https://a.example/4.jpg"]
-    texts, widths, creators = [b"one", b"two", b"\xc3", b"four"], [b"1", b"2", b"3", b"\xff4"], [b"\xff", b"", b"", b"Ada"]
+    urls = [
+        b"https://a.example/1.jpg",
+        b"https://a.example/\xff.jpg",
+        b"https://a.example/3.jpg",
+        b"https://a.example/4.jpg",
+    ]
+    texts, widths, creators = (
+        [b"one", b"two", b"\xc3", b"four"],
+        [b"1", b"2", b"3", b"\xff4"],
+        [b"\xff", b"", b"", b"Ada"],
+    )
     if name == "list.csv":
         cells = zip(urls, texts, widths, creators, strict=True)
         data = b"\n".join([b"url,text,width,creator", *(b",".join(row) for row in cells)])
@@ -253,7 +277,9 @@ def test_neither_the_order_of_rows_nor_of_files_decides_what_a_pair_is(ingested,
     rows = [(URL.format(n % 7), f"words {n % 5}") for n in range(40)]
 
     def lists(given):
-        text = ["url,text\n" + "".join(f"{url},{caption}\n" for url, caption in part) for part in (given[:9], given[9:])]
+        text = [
+            "url,text\n" + "".join(f"{url},{caption}\n" for url, caption in part) for part in (given[:9], given[9:])
+        ]
         return {f"{name}.csv": part.encode() for name, part in zip("ab", text, strict=True)}
 
     def ids(pairs):

@@ -43,7 +43,7 @@ def parquet(folder: Path, columns: dict) -> bytes:
 
 FORMATS = {
     "list.txt": b"\xef\xbb\xbf# a comment\n\n a.example \nB.example\n",
-    "list.csv": b"\xef\xbb\xbfDomain,note\r\na.example,\"x, \"\"y\"\"\"\r\nB.example,\"two\nlines\"\r\n",
+    "list.csv": b'\xef\xbb\xbfDomain,note\r\na.example,"x, ""y"""\r\nB.example,"two\nlines"\r\n',
     "list.tsv": b"note\tdomain\nx\ta.example\ny\tB.example\n",
     "list.jsonl": '{"domain": "a.example", "note": "x\u2028y"}\n\n{"domain": "B.example"}\n'.encode(),
     "plain.jsonl": b'"a.example"\n"B.example"\n',
@@ -266,7 +266,15 @@ def test_a_url_is_met_in_every_spelling(matched):
 
 
 def test_creators_are_compared_folded(matched):
-    names = ["Ada Lovelace", "ADA  LOVELACE", "ada\u00a0lovelace", "Ａda Lovelace", "Ada Lovelace Jr.", None, "Lovelace"]
+    names = [
+        "Ada Lovelace",
+        "ADA  LOVELACE",
+        "ada\u00a0lovelace",
+        "Ａda Lovelace",
+        "Ada Lovelace Jr.",
+        None,
+        "Lovelace",
+    ]
     urls = {f"http://a.example/{number}": {"creator": name} for number, name in enumerate(names)}
     assert matched(urls, "creator", "creator\nada lovelace\n")[0] == set(list(urls)[:4])
 

@@ -146,7 +146,9 @@ def test_a_picture_that_is_none(whole, tmp_path):
     assert len(page.all("img")) == 4 and page.text.count("no picture") == 2
 
 
-@pytest.mark.parametrize("change", [{"sources": []}, {"counts": {}}, {"counts": {"rows": "many"}}, {"policy": {}}, {"takedowns": [3]}])
+@pytest.mark.parametrize(
+    "change", [{"sources": []}, {"counts": {}}, {"counts": {"rows": "many"}}, {"policy": {}}, {"takedowns": [3]}]
+)
 def test_a_malformed_manifest(whole, tmp_path, change):
     release = shutil.copytree(whole, tmp_path / "release")
     document = json.loads((release / "manifest.json").read_text())

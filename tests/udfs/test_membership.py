@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fairshard.udfs.membership import attack, auc, ties
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fairshard.udfs.membership import attack, auc, exceeded_by, ties
 
 SCORES = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=12).map(np.array)
 
@@ -54,3 +55,8 @@ def test_own_captions_do_not_compete_and_ties_count_against():
 def test_a_picture_without_another_candidate():
     with pytest.raises(ValueError, match="each needs another candidate"):
         ties(np.array([1.0]), np.array([[1.0]]), np.array([[True]]))
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 9), (0.1, 8), (0.25, 7), (1.0, 0)])
+def test_the_score_that_a_share_exceeds(share, expected):
+    assert exceeded_by(np.arange(10.0), share) == expected

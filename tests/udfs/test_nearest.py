@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import imagehash
 import numpy as np
-from fairshard.udfs.nearest import hash_words, nearest, phash_dihedral
 from PIL import Image, ImageOps
+
+from fairshard.udfs.nearest import hash_words, nearest, phash_dihedral
 
 
 def test_the_nearest_row_of_any_query_and_the_first_of_equals():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from fairshard.udfs.overlap import longest_shared_run, runs
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fairshard.udfs.overlap import longest_shared_run, runs
 
 WORDS = st.lists(st.sampled_from("abc"), max_size=9)
 
