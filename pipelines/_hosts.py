@@ -78,7 +78,7 @@ def ask(task: Ask) -> int:
         rows.sort(key=lambda row: (row["origin"], row["kind"]))
         done.rows_in = len(origins)
         done.write("host_file", pa.Table.from_pylist(rows, HOST_FILE.schema))
-        done.expires_at = _expiry(rows, timedelta(seconds=task.max_age_s)) if task.ask else None
+        done.expires_at = _expiry(rows, timedelta(seconds=task.max_age_s))
     return len(fresh)
 
 

@@ -141,5 +141,5 @@ def _register_udfs(spark: SparkSession) -> None:
     from pyspark.sql.functions import arrow_udf
 
     for udf in UDFS:
-        function = arrow_udf(udf.as_function(), _SPARK_TYPES[udf.returns])
+        function = arrow_udf(udf.as_function(), _SPARK_TYPES[udf.returns])  # type: ignore[call-overload]
         spark.udf.register(udf.name, function)

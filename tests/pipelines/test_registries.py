@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairshard.examples.sample_web.server import SampleWeb
-from fairshard.pipelines import _registries, consult
+from fairshard.pipelines import _gate, _registries, consult
 from fairshard.pipelines.cli import main
 from fairshard.schemas.config import Registry
 from fairshard.schemas.errors import RegistryError
@@ -320,7 +320,7 @@ def test_a_rule_that_changes_later_makes_the_next_run_look_again(matched):
     assert work.store.mark("consult", "registry").expires_at == FUTURE
     expire(work, "registry")  # the day has come
     consult.match_registries(work, NOW + timedelta(days=1))
-    consult.gate(work)
+    _gate.run(work, "consult")
     assert [row["reason"] for row in work.store.read("dropped").to_pylist()] == ["deny:registry"]
     assert work.store.mark("consult", "registry").expires_at is None
 
