@@ -36,10 +36,14 @@ class Compute(Protocol):
 
 
 class LocalCompute:
-    """Processes of this machine; with one worker, this very process."""
+    """Processes of this machine; with one worker, this very process.
+
+    They stay from map to map, since starting one takes about a second of imports, and end with ``close``.
+    """
 
     def __init__(self, workers: int):
         self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         if self.workers == 1 or len(tasks) <= 1:
@@ -59,19 +63,23 @@ class LocalCompute:
         raise _workers_died(function, f"a worker process died {_ROUNDS} times; {undone}")
 
     def _round(self, function: Callable[[T], R], tasks: Sequence[T], left: list[int]) -> Iterator[tuple[int, R]]:
-        # Spawned, not forked: this process has threads (DuckDB, Arrow), which do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(self.workers, len(left)), context, _follow_parent) as pool:
-            futures = {pool.submit(function, tasks[number]): number for number in left}
-            try:
-                for future in as_completed(futures):
-                    yield futures[future], future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        if self._pool is None:
+            # Spawned, not forked: this process has threads (DuckDB, Arrow), which do not survive a fork.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.workers, context, _follow_parent)
+        futures = {self._pool.submit(function, tasks[number]): number for number in left}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
-        """Pools end with each map."""
+        """Stop the processes; a later map starts new ones."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
 
 
 class DaskCompute:

@@ -65,6 +65,6 @@ def next_steps(folder: Path, found: dict[str, Any]) -> list[str]:
     ]
     if "train" in found:
         lines.insert(2, f"model, loss curve and retrieval:  {folder}/run")
-        over = [measure["kind"] for measure in found["audit"] if measure["finding"]]
+        over = dict.fromkeys(measure["kind"] for measure in found["audit"] if measure["finding"])
         lines.insert(3, f"audit of what it kept:  {folder}/audit; over a limit: {', '.join(over) or 'nothing'}")
     return lines
