@@ -5,13 +5,16 @@
 
 A process of its own serves distinct JPEGs of about 60 kB on 40 loopback addresses, so that per-host limits act as
 they do on a real list. Both sides begin with a new interpreter and a Parquet list, have two worker processes, and
-render to the same size. They take turns; the table shows medians.
+render to the same size. They take turns; the table shows medians, of seconds and of the CPU seconds of all processes
+of a side, which say more where the machine has other work.
 
 fairshard   ``fairshard run``: ingest, consult (no host files), fetch (sha256, md5, pHash, PDQ in eight orientations,
             rendition; committed tables and tars of renditions), and then on to the released WebDataset shards, with
             screen, filter, dedup, balance, manifest and dataset card. Both ends are timed.
 img2dataset ``download()`` with sha256 to WebDataset shards, then ``imagehash.phash`` and ``pdqhash.compute`` of the
-            pictures in them, which are smaller than the originals that fairshard fingerprints.
+            pictures in them, which are smaller than the originals that fairshard fingerprints. A further row hashes
+            the originals instead, PDQ in eight orientations as well, which is what fairshard stores; it is timed on
+            every tenth and scaled.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import io
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import statistics
 import subprocess
@@ -44,6 +48,9 @@ _WIDTH, _HEIGHT, _QUALITY = 640, 480, 75
 _FIELDS = 12
 _WORKERS = 2
 _PER_SHARD = 500
+_PEER = "img2dataset + imagehash + pdqhash"
+_OURS = ("fairshard, to fingerprints and tars", "fairshard, to the release")
+_ORIGINALS_STEP = 10
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -80,12 +87,13 @@ def _options() -> argparse.Namespace:
 
 def _show(images: int, times: list[dict[str, float]]) -> None:
     medians = {name: statistics.median(run[name] for run in times) for name in times[0]}
-    theirs = medians["img2dataset + imagehash + pdqhash"]
     for name, seconds in medians.items():
-        print(f"{name:<36} {seconds:7.2f} s  {images / seconds:7.0f} images/s  x{theirs / seconds:4.2f}")
-    for name in ("fairshard, to fingerprints and tars", "fairshard, to the release"):
-        ratios = [run["img2dataset + imagehash + pdqhash"] / run[name] for run in times]
-        print(f"{name}: times the peer's rate in each run: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+        print(f"{name:<42} {seconds:7.2f} s  {images / seconds:7.0f} images/s")
+    for name, peer in [(name, _PEER) for name in _OURS] + [(f"{_OURS[-1]}: CPU", f"{_PEER}: CPU")]:
+        ratios = [run[peer] / run[name] for run in times]
+        print(
+            f"{name}: x{statistics.median(ratios):.2f} of the peer, run by run {', '.join(f'{r:.2f}' for r in ratios)}"
+        )
 
 
 def _round(folder: Path, number: int, options: argparse.Namespace) -> dict[str, float]:
@@ -107,7 +115,7 @@ def _ours(folder: Path, place: Path, options: argparse.Namespace) -> dict[str, f
         "emit": {"samples_per_shard": _PER_SHARD},
     }  # fmt: skip
     (place / "job.yaml").write_text(json.dumps(job))
-    began = time.time()
+    began, used = time.time(), _cpu_s()
     entry = "from fairshard.pipelines.cli import main; main()"
     command = [sys.executable, "-c", entry, "--quiet", "run", str(place / "job.yaml"), "--json"]
     _call(command, options.limit)
@@ -115,21 +123,30 @@ def _ours(folder: Path, place: Path, options: argparse.Namespace) -> dict[str, f
     fetched = max(mark.stat().st_mtime for mark in (place / "work/_done/fetch").iterdir()) - began
     rendered = sum(_read_column(path, "status").count("ok") for path in (place / "work/image").iterdir())
     _check("fairshard", rendered, options.images)
-    return {"fairshard, to fingerprints and tars": fetched, "fairshard, to the release": whole}
+    cpu = _cpu_s() - used
+    return {
+        _OURS[0]: fetched,
+        _OURS[1]: whole,
+        f"{_OURS[1]}: CPU": cpu,
+    }
 
 
 def _theirs(folder: Path, place: Path, options: argparse.Namespace) -> dict[str, float]:
     began = time.time()
-    _call([sys.executable, __file__, "img2dataset", str(folder), str(place), str(options.threads)], options.limit)
-    whole = time.time() - began
-    downloaded = json.loads((place / "downloaded.json").read_text()) - began
-    hashed = json.loads((place / "hashes.json").read_text())
-    _check("img2dataset", len(hashed), options.images)
-    return {"img2dataset alone": downloaded, "img2dataset + imagehash + pdqhash": whole}
+    _call([sys.executable, __file__, _PEER, str(folder), str(place), str(options.threads)], options.limit)
+    ends = json.loads((place / "ends.json").read_text())
+    _check("img2dataset", ends["pictures"], options.images)
+    downloaded = ends["downloaded"] - began
+    return {
+        "img2dataset alone": downloaded,
+        _PEER: ends["hashed"] - began,
+        f"{_PEER}: CPU": ends["cpu_s"],
+        "img2dataset + hashes of originals": downloaded + ends["originals_s"],
+    }
 
 
 def _img2dataset(folder: Path, place: Path, threads: int) -> None:
-    """The peer, in an interpreter of its own."""
+    """The peer, in an interpreter of its own. Leaves behind when it was done with what."""
     from img2dataset import download
 
     download(
@@ -138,26 +155,38 @@ def _img2dataset(folder: Path, place: Path, threads: int) -> None:
         processes_count=_WORKERS, thread_count=threads, image_size=256, resize_mode="keep_ratio",
         encode_quality=95, compute_hash="sha256",
     )  # fmt: skip
-    (place / "downloaded.json").write_text(json.dumps(time.time()))
+    ends: dict[str, float] = {"downloaded": time.time()}
     with _SPAWN.Pool(_WORKERS) as pool:
-        found = pool.map(_their_hashes, sorted((place / "shards").glob("*.tar")), chunksize=1)
-    (place / "hashes.json").write_text(json.dumps([line for lines in found for line in lines]))
+        found = pool.map(_hashes_of_shard, sorted((place / "shards").glob("*.tar")), chunksize=1)
+    ends |= {"hashed": time.time(), "cpu_s": _cpu_s(resource.RUSAGE_SELF) + _cpu_s(), "pictures": sum(map(len, found))}
+    with _SPAWN.Pool(_WORKERS) as pool:
+        began, some = time.time(), sorted((folder / "pictures").iterdir())[::_ORIGINALS_STEP]
+        pool.map(_hashes_of_original, some, chunksize=5)
+    ends["originals_s"] = (time.time() - began) * _ORIGINALS_STEP
+    (place / "ends.json").write_text(json.dumps(ends))
 
 
-def _their_hashes(shard: Path) -> list[tuple[str, str, str, int]]:
+def _hashes_of_shard(shard: Path) -> list[tuple[str, str]]:
+    with tarfile.open(shard) as tar:
+        files = [file.read() for member in tar if member.name.endswith(".jpg") and (file := tar.extractfile(member))]
+    return [_hashes(file) for file in files]
+
+
+def _hashes_of_original(path: Path) -> tuple[tuple[str, str], list[Any]]:
+    """What fairshard stores of an original, by imagehash and pdqhash."""
+    import pdqhash
+
+    data = path.read_bytes()
+    return _hashes(data), pdqhash.compute_dihedral(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+def _hashes(data: bytes) -> tuple[str, str]:
     import imagehash
     import pdqhash
 
-    lines = []
-    with tarfile.open(shard) as tar:
-        for member in tar:
-            if member.name.endswith(".jpg") and (file := tar.extractfile(member)):
-                image = Image.open(io.BytesIO(file.read()))
-                bits, quality = pdqhash.compute(np.asarray(image.convert("RGB")))
-                lines.append(
-                    (member.name, str(imagehash.phash(image)), np.packbits(bits).tobytes().hex(), int(quality))
-                )
-    return lines
+    image = Image.open(io.BytesIO(data))
+    bits, _ = pdqhash.compute(np.asarray(image.convert("RGB")))
+    return str(imagehash.phash(image)), np.packbits(bits).tobytes().hex()
 
 
 def _call(command: list[str], limit_s: float) -> None:
@@ -173,6 +202,12 @@ def _call(command: list[str], limit_s: float) -> None:
         if code:
             output.seek(0)
             sys.exit(f"{' '.join(command)}: exit {code}\n{output.read().decode()}")
+
+
+def _cpu_s(who: int = resource.RUSAGE_CHILDREN) -> float:
+    """CPU time of the processes that were waited for, and of those that they waited for."""
+    used = resource.getrusage(who)
+    return used.ru_utime + used.ru_stime
 
 
 def _check(who: str, found: int, expected: int) -> None:
@@ -281,7 +316,7 @@ class _Exchange(asyncio.Protocol):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["img2dataset"]:  # by `_theirs`
+    if sys.argv[1:2] == [_PEER]:  # by `_theirs`
         _img2dataset(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
     else:
         main()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -184,6 +185,7 @@ def _cause(text: str) -> str:
 
 def _follow_parent() -> None:
     """In a worker: end when the parent does, however it ended, so that a killed run leaves nobody behind."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

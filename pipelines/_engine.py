@@ -220,6 +220,10 @@ def _used(query: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
 def _explained(query: str) -> Iterator[None]:
     try:
         yield
+    except RuntimeError as error:
+        if "interrupted" in str(error).lower():  # how DuckDB reports Ctrl-C
+            raise KeyboardInterrupt from error
+        raise
     except duckdb.Error as error:
         raise SqlError("duckdb", f"{error}\nin the query\n{query}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -17,7 +18,7 @@ from . import _registries, _sources, balance, consult, dedup, emit, fetch, filte
 from ._catalog import write_catalog
 from ._progress import log
 from ._store import Mark, Store
-from ._work import STAGES, Work
+from ._work import STAGES, Work, require
 
 RUN: dict[str, Callable[[Work], None]] = {
     "ingest": ingest.run,
@@ -89,8 +90,21 @@ def run(job: Job, chosen: Sequence[str], partitions: Sequence[str] = ()) -> dict
     started = time.monotonic()
     began = datetime.now(UTC)
     work = Work(job)
-    if list(chosen) == list(STAGES[: len(chosen)]):  # a lone stage may be one of several that run side by side
-        work.store.clear_scratch()
+    whole = list(chosen) == list(STAGES[: len(chosen)])
+    with contextlib.ExitStack() as held:
+        if not whole:
+            before_it = STAGES[STAGES.index(chosen[0]) - 1]
+            require(work.store, before_it, "Run the stages before it first: fairshard run CONFIG --until " + before_it)
+        held.enter_context(work.store.locked(alone=whole))
+        if whole:  # a lone stage may be one of several that run side by side
+            work.store.clear_scratch()
+        return _run_stages(work, chosen, partitions, began, started)
+
+
+def _run_stages(
+    work: Work, chosen: Sequence[str], partitions: Sequence[str], began: datetime, started: float
+) -> dict[str, Any]:
+    job = work.job
     try:
         for stage in chosen:
             before = time.monotonic()

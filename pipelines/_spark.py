@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,7 @@ class SparkEngine:
         if not files:
             self.register(name, schema.empty_table())
             return
-        frame = self._spark.read.parquet(*[file if "://" in file else f"file://{file}" for file in files])
+        frame = self._spark.read.parquet(*[_plain(file if "://" in file else f"file://{file}") for file in files])
         frame.createOrReplaceTempView("scanned")
         self._query(cast_to(schema, "scanned"), {}).createOrReplaceTempView(name)
 
@@ -135,6 +136,11 @@ class SparkEngine:
             return self._spark.sql(translated, args=used or None)
         except Exception as error:
             raise SqlError("spark", f"{error}\nin the query\n{translated}") from error
+
+
+def _plain(path: str) -> str:
+    """A path whose brackets and stars Hadoop does not take for a pattern."""
+    return re.sub(r"([\[\]{}*?\\])", r"\\\1", path)
 
 
 def _register_udfs(spark: SparkSession) -> None:

@@ -12,12 +12,16 @@ fingerprint of what the partition was made from: if it is the same, there is not
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import platform
 import posixpath
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as arrow_fs
 
-from ..schemas.errors import ContractError, ReleaseError
+from ..schemas.errors import ContractError, ReleaseError, StageError
 from ..schemas.tables import TABLES
 from ._memory import peak_mb
 
@@ -70,8 +74,9 @@ class Store:
     """A work directory on any fsspec file system. Cheap to make; workers make their own from ``root``."""
 
     def __init__(self, root: str):
-        self.root = root.rstrip("/")
-        self.fs, self._base = fsspec.core.url_to_fs(self.root)
+        self.fs, self._base = fsspec.core.url_to_fs(root.rstrip("/"))
+        # Engines take a path, not every engine a file URL.
+        self.root = self._base if "file" in self.fs.protocol else root.rstrip("/")
 
     def path(self, *parts: str) -> str:
         """Absolute path or URL of something in the work directory."""
@@ -111,6 +116,33 @@ class Store:
     def task(self, stage: str, partition: str, fingerprint: str) -> Task:
         """A partition about to be made, or found to be done."""
         return Task(self, stage, partition, fingerprint)
+
+    @contextmanager
+    def locked(self, alone: bool) -> Iterator[None]:
+        """Hold a local work directory: ``alone``, or beside other runs of single stages. Ends with the process.
+
+        Raises:
+            StageError: another run holds it.
+        """
+        if "file" not in self.fs.protocol:
+            yield  # object stores have no locks; schedulers see to it there
+            return
+        self.fs.makedirs(self._base, exist_ok=True)
+        with open(posixpath.join(self._base, ".lock"), "a+", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            except OSError as error:
+                lock.seek(0)
+                raise StageError(
+                    self.root,
+                    f"another run is using it ({lock.read().strip() or 'unknown'})",
+                    "one run at a time",
+                    "Wait for it to end, or give this one another work_dir",
+                ) from error
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {platform.node()}")
+            lock.flush()
+            yield
 
     def clear_scratch(self) -> None:
         """Remove what a killed run left behind. Only the process that owns the run may call it."""
@@ -183,8 +215,8 @@ class Task:
         Raises:
             ContractError: a column is missing, of another type, or null where it may not be.
         """
-        schema = TABLES[table].schema
         path = posixpath.join(self.folder(table), "part-0.parquet")
+        schema = TABLES[table].schema
         batches: Any = data
         write_parquet(path, schema, batches.to_batches() if isinstance(data, pa.Table) else batches)
 

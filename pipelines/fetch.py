@@ -16,7 +16,7 @@ import tarfile
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
@@ -63,7 +63,7 @@ class FetchTask:
     Attributes:
         root: work directory.
         partition, fingerprint: of the task.
-        facts: fingerprint of all that decides what a URL gives; rows made under the same one are taken over.
+        facts: fingerprint of what decides how an image comes out; rows made under the same one are taken over.
         asked: Parquet files with ``pair_id``, ``url`` and ``licensed``.
         http: keyword arguments of ``HttpOptions``.
         config: the ``fetch`` section.
@@ -132,8 +132,8 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
     config, policy = work.job.config.fetch, work.job.policy
     stops = frozenset(policy.binding) & {x_robots_tag.KIND, tdmrep.KIND}
     pixels = {key: value for key, value in asdict(config).items() if key not in _MANNERS}
-    facts = fingerprint(work.version, pixels, sorted(stops), policy.cond)
-    print_ = work.fingerprint("fetch", facts, config.partitions)
+    facts = fingerprint(work.version, pixels)
+    print_ = work.fingerprint("fetch", facts, sorted(stops), policy.cond, config.partitions)
     chosen = _chosen(work.job, partitions)
     if partitions is None:  # a run beside others takes nothing away
         work.store.prune("fetch", chosen)
@@ -223,7 +223,7 @@ def _asked_by_url(files: tuple[str, ...]) -> dict[str, _Asked]:
 def _take_over(store: Store, task: FetchTask, wanted: dict[str, _Asked], rows: _Rows, shard: _WorkShard) -> None:
     """Move what an earlier run fetched for these pairs out of ``wanted`` and into the new partition.
 
-    A pair whose permission was recorded or withdrawn since is asked for again if its headers refuse.
+    Where headers refuse, it is asked for again if the policy or a permission has changed what that means.
     """
     mark = store.mark("fetch", task.partition)
     if mark is None or mark.extra.get("facts") != task.facts:
@@ -338,7 +338,9 @@ def header_evidence(hops: tuple[Any, ...]) -> Iterator[tuple[Evidence, int]]:
     if responses:
         reserved = tdmrep.verdict([tdmrep.header_layer(responses)])
         if reserved.verdict != NONE:
-            yield reserved, len(responses) - 1
+            last = len(responses) - 1
+            said = next((n for n, one in enumerate(responses) if tdmrep.header_layer([one]).reservation), last)
+            yield replace(reserved, source=f"{reserved.source} of {responses[said].url}"), said
         if responses[-1].status == 402:  # Payment Required: there is a way to a licence
             yield Evidence("http_status", COND, value="402 Payment Required", source=responses[-1].url), len(hops) - 1
 

@@ -217,6 +217,7 @@ class Job:
 
     def path(self, relative: str) -> str:
         """An absolute path or URL for one that may be relative to the config file."""
+        relative = relative.removeprefix("file://")
         return relative if "://" in relative else str((self.folder / relative).resolve())
 
     @property
@@ -250,7 +251,14 @@ def from_mapping(values: dict[str, Any], folder: Path, where: str = "config") ->
     """The same from parsed YAML, for tests and DAGs."""
     config = typed_yaml.build(Config, values, where)
     _check(config, where)
-    return Job(config, policies.load(config.policy, folder), folder)
+    job = Job(config, policies.load(config.policy, folder), folder)
+    if f"{job.work_dir}/".startswith(f"{job.release_dir}/") or f"{job.release_dir}/".startswith(f"{job.work_dir}/"):
+        raise ConfigError(
+            f"{where}.release_dir",
+            f"is {job.release_dir}, and work_dir {job.work_dir}",
+            "folders apart from each other",
+        )
+    return job
 
 
 def fingerprint(*parts: Any) -> str:
@@ -271,8 +279,6 @@ def _check(config: Config, where: str) -> None:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ConfigError(f"{where}.{kind}", f"two are called '{twice[0]}'", "a name of its own for each")
-    if config.work_dir == config.release_dir:
-        raise ConfigError(f"{where}.release_dir", "is the work_dir too", "a folder of its own")
     least = {
         "consult": {"partitions": 1, "timeout_s": 0.001, "retries": 0},
         "fetch": {

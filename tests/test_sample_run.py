@@ -12,11 +12,13 @@ import tarfile
 import duckdb
 import pytest
 from PIL import Image
-from sample_run import run_sample
+from sample_run import run_sample, sample_job
 
 from fairshard.examples.sample_web import FOLDER
 from fairshard.pipelines import _catalog, explain, plan
+from fairshard.pipelines._run import run as run_stages
 from fairshard.pipelines._sources import SourceFile, read
+from fairshard.schemas.errors import ReleaseError, StageError
 from fairshard.schemas.tables import TABLES
 from fairshard.udfs.urls import canonical_key
 
@@ -210,3 +212,16 @@ def test_pictures_in_the_shards_are_the_rendition(sample):
         first = next(member for member in tar.getmembers() if member.name.endswith(".jpg"))
         picture = Image.open(io.BytesIO(tar.extractfile(first).read()))
     assert min(picture.size) <= sample.job.config.fetch.image_size
+
+
+def test_a_second_run_on_one_work_directory_is_refused(sample):
+    with (
+        sample.store.locked(alone=True),
+        pytest.raises(StageError, match="another run is using it"),
+    ):
+        run_sample(sample.folder)
+
+
+def test_a_lone_stage_wants_the_one_before_it(sample, tmp_path):
+    with pytest.raises(ReleaseError, match="stage 'consult' has not run here"):
+        run_stages(sample_job(tmp_path, ""), ["fetch"])
