@@ -15,6 +15,13 @@ img2dataset ``download()`` with sha256 to WebDataset shards, then ``imagehash.ph
             pictures in them, which are smaller than the originals that fairshard fingerprints. A further row hashes
             the originals instead, PDQ in eight orientations as well, which is what fairshard stores; it is timed on
             every tenth and scaled.
+
+Measured with ``--runs 2`` on two cores that had other work (load 5 to 8), seconds of each run: fairshard to
+fingerprints and tars 71 and 37, to the release 77 and 41; img2dataset with imagehash and pdqhash 52 and 48, with
+hashes of the originals 143 and 164. In CPU seconds, which such a machine blurs less: fairshard 51 and 49, the peer 45
+and 46. So it is about as fast as the peer, and more than twice as fast as the peer with the same fingerprints. What
+limits it is pixels, some 8 ms of CPU a picture on a quiet core: decoding 1.9, PDQ 2.4 (of which 1.3 for exact sums, in
+one picture of five), pHash 0.5, resizing and encoding 2.9; the request itself takes 0.4.
 """
 
 from __future__ import annotations

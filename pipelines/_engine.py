@@ -224,6 +224,9 @@ def _explained(query: str) -> Iterator[None]:
         if "interrupted" in str(error).lower():  # how DuckDB reports Ctrl-C
             raise KeyboardInterrupt from error
         raise
+    except duckdb.IOException as error:  # a full disk, a file that is gone: the query is not to blame
+        found = " ".join(str(error).split())[:400]
+        raise SqlError("duckdb", found, hint="What was committed stays; run again to go on") from error
     except duckdb.Error as error:
         raise SqlError("duckdb", f"{error}\nin the query\n{query}") from error
 
