@@ -86,6 +86,7 @@ def run(job: Job, chosen: Sequence[str], partitions: Sequence[str] = ()) -> dict
     """
     if partitions and list(chosen) != ["fetch"]:
         raise ConfigError("partitions", f"are chosen for {', '.join(chosen)}", "fetch alone")
+    fetch.chosen_partitions(job, partitions)
     preflight(job, chosen)
     started = time.monotonic()
     began = datetime.now(UTC)

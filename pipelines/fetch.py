@@ -134,7 +134,7 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
     pixels = {key: value for key, value in asdict(config).items() if key not in _MANNERS}
     facts = fingerprint(work.version, pixels)
     print_ = work.fingerprint("fetch", facts, sorted(stops), policy.cond, config.partitions)
-    chosen = _chosen(work.job, partitions)
+    chosen = chosen_partitions(work.job, partitions)
     if partitions is None:  # a run beside others takes nothing away
         work.store.prune("fetch", chosen)
     undone = work.undone("fetch", chosen, print_)
@@ -173,7 +173,12 @@ def partition_names(job: Job) -> list[str]:
     return [f"{number:04d}" for number in range(job.config.fetch.partitions)]
 
 
-def _chosen(job: Job, partitions: Sequence[str] | None) -> list[str]:
+def chosen_partitions(job: Job, partitions: Sequence[str] | None) -> list[str]:
+    """The partitions to make: those named, or all.
+
+    Raises:
+        ConfigError: the job has no such partition.
+    """
     names = partition_names(job)
     unknown = sorted(set(partitions or ()) - set(names))
     if unknown:

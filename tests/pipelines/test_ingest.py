@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,22 +25,27 @@ URL = "https://a.example/{}.jpg"
 
 
 @pytest.fixture
-def ingested(make_work, tmp_path):
+def ingested(make_duckdb_work, tmp_path):
     """``ingested({"list.csv": bytes}, ...)``: rows of `pair` and `rejected` of a job with those lists."""
+    return partial(run_ingest, make_duckdb_work, tmp_path / "0")
 
-    def run(files: dict[str, bytes], sources: list[dict] | None = None, **config):
-        folder = tmp_path / "0"
-        for name, data in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(data)
-        work = make_work({"sources": sources or [{"path": name} for name in files], **config})
-        ingest.run(work)
-        found = [work.store.read(table).to_pylist() for table in ("pair", "rejected")]
-        (mark,) = work.store.marks("ingest")
-        assert mark.rows_in == len(found[0]) + len(found[1])
-        return [sorted(rows, key=lambda row: (row["source"], row["source_row"])) for rows in found]
 
-    return run
+@pytest.fixture
+def ingested_on_each(make_work, tmp_path):
+    """The same once for each engine, for what the SQL does."""
+    return partial(run_ingest, make_work, tmp_path / "0")
+
+
+def run_ingest(make, folder: Path, files: dict[str, bytes], sources: list[dict] | None = None, **config):
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    work = make({"sources": sources or [{"path": name} for name in files], **config})
+    ingest.run(work)
+    found = [work.store.read(table).to_pylist() for table in ("pair", "rejected")]
+    (mark,) = work.store.marks("ingest")
+    assert mark.rows_in == len(found[0]) + len(found[1])
+    return [sorted(rows, key=lambda row: (row["source"], row["source_row"])) for rows in found]
 
 
 def parquet(**columns) -> bytes:
@@ -63,12 +69,12 @@ def rows_of(tmp_path: Path, name: str, data: bytes) -> tuple[dict[int, str], lis
     return good, bad
 
 
-def test_laion_columns_in_any_case(ingested):
+def test_laion_columns_in_any_case(ingested_on_each):
     data = parquet(
         Url=[URL.format(1)], TEXT=["a cat"], WIDTH=[640], height=[480.0], LICENSE=["CC-BY"], NSFW=["UNLIKELY"],
         Similarity=[0.31], SAMPLE_ID=[7], punsafe=[0.1], PWATERMARK=[0.2], AESTHETIC_SCORE=[5.5], Creator=["Ada"],
     )  # fmt: skip
-    (pair,), rejected = ingested({"list.parquet": data})
+    (pair,), rejected = ingested_on_each({"list.parquet": data})
     assert rejected == []
     wanted = {"url": URL.format(1), "caption": "a cat", "width_px": 640, "height_px": 480, "licence": "CC-BY"}
     wanted |= {"nsfw": "UNLIKELY", "creator": "Ada", "source": "list", "source_row": 0, "domain": "a.example"}
@@ -162,11 +168,11 @@ def test_json_lines_with_broken_ones(ingested):
         **dict.fromkeys((0, 3, 4, 5, 6), "malformed_row"), 7: "null_url"}  # fmt: skip
 
 
-def test_globs_and_several_sources(ingested):
+def test_globs_and_several_sources(ingested_on_each):
     one, two = (f"url,text\n{URL.format(n)},w{n}\n".encode() for n in (1, 2))
     files = {"parts/a.csv": one, "parts/b.csv": two, "parts/c.txt": b"not asked for", "other.csv": one}
     sources = [{"path": "parts/*.csv", "name": "crawl"}, {"path": "other.csv"}]
-    pairs, rejected = ingested(files, sources)
+    pairs, rejected = ingested_on_each(files, sources)
     assert [(row["source"], row["url"]) for row in pairs] == [("crawl.a", URL.format(1)), ("crawl.b", URL.format(2))]
     assert rejected == [{"source": "other", "source_row": 0, "reason": "duplicate_row"}]
 
@@ -232,7 +238,7 @@ def test_a_row_in_a_broken_encoding_is_set_aside_alone(ingested, name):
     assert [(row["source_row"], row["reason"]) for row in rejected] == [(1, "bad_encoding"), (2, "bad_encoding")]
 
 
-def test_rows_that_are_the_same_after_canonicalisation_are_duplicates(ingested):
+def test_rows_that_are_the_same_after_canonicalisation_are_duplicates(ingested_on_each):
     rows = [
         ("https://www.A.example:443/b/../1.jpg#top", "a  cat"),
         ("http://a.example/1.jpg", " a cat "),
@@ -241,7 +247,9 @@ def test_rows_that_are_the_same_after_canonicalisation_are_duplicates(ingested):
         ("https://a.example/1.jpg", "A cat"),  # another caption
         ("https://a.example/1.jpg?x", "a cat"),  # another URL
     ]
-    pairs, rejected = ingested({"list.parquet": parquet(url=[url for url, _ in rows], text=[text for _, text in rows])})
+    pairs, rejected = ingested_on_each(
+        {"list.parquet": parquet(url=[url for url, _ in rows], text=[text for _, text in rows])}
+    )
     assert [row["source_row"] for row in pairs] == [0, 4, 5]
     assert [(row["source_row"], row["reason"]) for row in rejected] == [(n, "duplicate_row") for n in (1, 2, 3)]
     assert pairs[0]["url"] == "https://www.a.example/1.jpg"
@@ -264,16 +272,16 @@ def test_text_columns_of_any_type(tmp_path, kind):
     assert batch.column("url").to_pylist() == [URL.format(1).encode(), None]
 
 
-def test_more_rows_than_a_batch_and_the_books_balance(ingested):
+def test_more_rows_than_a_batch_and_the_books_balance(ingested_on_each):
     count = 70_001
     urls = [None if n % 1000 == 0 else URL.format(n % 69_000) for n in range(count)]
-    pairs, rejected = ingested({"list.parquet": parquet(url=urls, text=["words"] * count)})
+    pairs, rejected = ingested_on_each({"list.parquet": parquet(url=urls, text=["words"] * count)})
     assert Counter(row["reason"] for row in rejected) == {"null_url": 71, "duplicate_row": 1000 - 1}
     assert sorted(row["source_row"] for row in pairs + rejected) == list(range(count))
     assert all(row["url"] == urls[row["source_row"]] for row in pairs)
 
 
-def test_neither_the_order_of_rows_nor_of_files_decides_what_a_pair_is(ingested, make_work):
+def test_neither_the_order_of_rows_nor_of_files_decides_what_a_pair_is(ingested, make_duckdb_work):
     rows = [(URL.format(n % 7), f"words {n % 5}") for n in range(40)]
 
     def lists(given):
@@ -286,7 +294,7 @@ def test_neither_the_order_of_rows_nor_of_files_decides_what_a_pair_is(ingested,
         return {row["pair_id"]: (row["url"], row["caption"]) for row in pairs}
 
     one, _ = ingested(lists(rows))
-    other = make_work({"sources": [{"path": "a.csv"}, {"path": "b.csv"}]})
+    other = make_duckdb_work({"sources": [{"path": "a.csv"}, {"path": "b.csv"}]})
     for name, data in lists(rows[::-1]).items():
         (Path(other.job.folder) / name).write_bytes(data)
     ingest.run(other)
