@@ -114,7 +114,7 @@ def test_dask_gives_up_a_task_that_always_kills_its_worker(tmp_path):
 
 
 def break_down(number: int) -> int:
-    raise OSError(28, "No space left on device", f"/work/{number}")
+    raise OSError(28, "No space left on device", f"/disk/{number}")
 
 
 def test_an_error_of_the_machine_is_still_told(compute):
