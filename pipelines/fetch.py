@@ -11,29 +11,26 @@ A partition is a set of hosts. When one has to be made again, what an earlier ru
 from __future__ import annotations
 
 import asyncio
-import posixpath
-import tarfile
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from typing import Any
 
-import fsspec
 import pyarrow as pa
 
 from ..schemas.config import Fetch, Job, fingerprint
 from ..schemas.errors import ConfigError
 from ..schemas.tables import DROPPED, IMAGE, SIGNAL
-from ..schemas.verdicts import COND, DENY, NONE
-from ..udfs.hashing import fingerprint as fingerprint_of
-from ..udfs.signals import Evidence, Response, tdmrep, x_robots_tag
-from ..udfs.urls import canonical_href, url_origin
+from ..schemas.verdicts import COND, DENY
 from . import _gate
+from ._headers import KINDS, header_evidence, origin_of
 from ._hosts import signal_row
-from ._store import Store, Task, read_parquet
+from ._pixels import Looker, opted_out
+from ._store import Store, read_parquet
 from ._work import Work
+from ._work_shard import WorkShard, read_range, work_shard
 
 READS = ("pair", "signal", "dropped")
 WRITES = ("image", "signal", "dropped")
@@ -52,8 +49,7 @@ ASKED_SCHEMA = pa.schema(
     [("pair_id", pa.int64()), ("url", pa.string()), ("licensed", pa.bool_()), ("part", pa.int32())]
 )
 
-AGENT = "fairshard"
-_TAR_BLOCK = 512
+_NOTHING: dict[str, Any] = dict.fromkeys(IMAGE.schema.names)
 
 
 @dataclass(frozen=True)
@@ -130,7 +126,7 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
         ConfigError: the job has no such partition.
     """
     config, policy = work.job.config.fetch, work.job.policy
-    stops = frozenset(policy.binding) & {x_robots_tag.KIND, tdmrep.KIND}
+    stops = frozenset(policy.binding) & KINDS
     pixels = {key: value for key, value in asdict(config).items() if key not in _MANNERS}
     facts = fingerprint(work.version, pixels)
     print_ = work.fingerprint("fetch", facts, sorted(stops), policy.cond, config.partitions)
@@ -194,7 +190,7 @@ def fetch(task: FetchTask) -> int:
         done.rows_in = sum(len(asked.pairs) for asked in wanted.values())
         done.extra["facts"] = task.facts
         rows = _Rows()
-        with _work_shard(done, task.partition) as shard:
+        with work_shard(done, task.partition) as shard:
             _take_over(store, task, wanted, rows, shard)
             if wanted:
                 asyncio.run(_fetch_all(task, wanted, rows, shard))
@@ -225,7 +221,7 @@ def _asked_by_url(files: tuple[str, ...]) -> dict[str, _Asked]:
     }
 
 
-def _take_over(store: Store, task: FetchTask, wanted: dict[str, _Asked], rows: _Rows, shard: _WorkShard) -> None:
+def _take_over(store: Store, task: FetchTask, wanted: dict[str, _Asked], rows: _Rows, shard: WorkShard) -> None:
     """Move what an earlier run fetched for these pairs out of ``wanted`` and into the new partition.
 
     Where headers refuse, it is asked for again if the policy or a permission has changed what that means.
@@ -254,54 +250,15 @@ def _take_over(store: Store, task: FetchTask, wanted: dict[str, _Asked], rows: _
         rows.image.append(row)
 
 
-def read_range(store: Store, name: str, offset: int, size: int) -> bytes:
-    """Some bytes of a file in the work directory."""
-    fs, plain = fsspec.core.url_to_fs(store.path(name))
-    return fs.cat_file(plain, start=offset, end=offset + size)
-
-
 def _old_rows(store: Store, files: list[str]) -> Iterator[dict]:
     for name in files:
         yield from read_parquet(store.path(name)).to_pylist()
 
 
-class _WorkShard:
-    """The tar that holds a partition's renditions, with the place of each."""
-
-    def __init__(self, name: str, sink: BinaryIO):
-        self.name, self._sink, self._at = name, sink, 0
-
-    def add(self, key: str, data: bytes) -> dict[str, Any]:
-        """Append one member. Returns the ``image`` columns that find it again."""
-        info = tarfile.TarInfo(key)
-        info.size = len(data)
-        header = info.tobuf(tarfile.USTAR_FORMAT)
-        padding = -len(data) % _TAR_BLOCK
-        self._sink.write(header + data + bytes(padding))
-        offset = self._at + len(header)
-        self._at = offset + len(data) + padding
-        return {"work_shard": self.name, "work_key": key, "work_offset": offset, "work_bytes": len(data)}
-
-    def end(self) -> None:
-        """Write the two empty blocks that end a tar."""
-        self._sink.write(bytes(2 * _TAR_BLOCK))
-
-
-@contextmanager
-def _work_shard(task: Task, partition: str) -> Iterator[_WorkShard]:
-    scratch, name = task.scratch("work.tar"), posixpath.join("work_shard", f"{partition}.tar")
-    fs, plain = fsspec.core.url_to_fs(scratch)
-    with fs.open(plain, "wb") as sink:
-        shard = _WorkShard(name, sink)
-        yield shard
-        shard.end()
-    task.keep(scratch, name)
-
-
-async def _fetch_all(task: FetchTask, wanted: dict[str, _Asked], rows: _Rows, shard: _WorkShard) -> None:
+async def _fetch_all(task: FetchTask, wanted: dict[str, _Asked], rows: _Rows, shard: WorkShard) -> None:
     # One thread for pixels: it overlaps with the network, and img2dataset's Resizer is not made for two.
     loop = asyncio.get_running_loop()
-    looker = _Looker(task.config)
+    looker = Looker(task.config)
     with ThreadPoolExecutor(1, "pixels") as pixels:
         async with aclosing(_answers(task, wanted)) as answers:
             async for url, fetched in answers:
@@ -316,10 +273,10 @@ async def _fetch_all(task: FetchTask, wanted: dict[str, _Asked], rows: _Rows, sh
                 for pair_id in asked.pairs:
                     # The same URL may be licensed for one pair and closed to another.
                     closed = refused and pair_id not in asked.licensed and image["status"] == "ok"
-                    columns = _opted_out(fetched) if closed else image
+                    columns = opted_out(fetched) if closed else image
                     rows.image.append({**_NOTHING, **columns, "pair_id": pair_id, "fetched_at": observed_at})
                     rows.signal += [
-                        signal_row(pair_id, evidence, observed_at, _origin(fetched.final_url), "asset", hop)
+                        signal_row(pair_id, evidence, observed_at, origin_of(fetched.final_url), "asset", hop)
                         for evidence, hop in found
                     ]
 
@@ -331,77 +288,3 @@ async def _answers(task: FetchTask, wanted: dict[str, _Asked]) -> AsyncGenerator
     async with Client(HttpOptions(**dict(task.http))) as client, aclosing(client.get_all(requests)) as answers:
         async for request, fetched in answers:
             yield request.key, fetched
-
-
-def header_evidence(hops: tuple[Any, ...]) -> Iterator[tuple[Evidence, int]]:
-    """What the headers of a redirect chain say, and which response said it."""
-    responses = [Response(hop.url, hop.status, hop.headers) for hop in hops]
-    for number, response in enumerate(responses):
-        tag = x_robots_tag.verdict([response], AGENT)
-        if tag.verdict != NONE:
-            yield tag, number
-    if responses:
-        reserved = tdmrep.verdict([tdmrep.header_layer(responses)])
-        if reserved.verdict != NONE:
-            last = len(responses) - 1
-            said = next((n for n, one in enumerate(responses) if tdmrep.header_layer([one]).reservation), last)
-            yield replace(reserved, source=f"{reserved.source} of {responses[said].url}"), said
-        if responses[-1].status == 402:  # Payment Required: there is a way to a licence
-            yield Evidence("http_status", COND, value="402 Payment Required", source=responses[-1].url), len(hops) - 1
-
-
-class _Looker:
-    """Turns an answer into ``image`` columns and a rendition."""
-
-    def __init__(self, config: Fetch):
-        from ..udfs.rendition import Rendition
-
-        self._config = config
-        self._render = Rendition(
-            image_size=config.image_size,
-            resize_mode=config.resize_mode,
-            resize_only_if_bigger=config.resize_only_if_bigger,
-            encode_format=config.encode_format,
-            encode_quality=config.encode_quality,
-        )
-
-    def image(self, fetched: Any) -> dict[str, Any]:
-        """``image`` columns, and ``rendition`` where there is one."""
-        if fetched.error == "stopped":
-            return _opted_out(fetched)
-        if fetched.error is not None:
-            return _answered(fetched) | {"status": "failed", "error": fetched.error}
-        return _answered(fetched) | self._look(fetched.body)
-
-    def _look(self, body: bytes) -> dict[str, Any]:
-        prints = fingerprint_of(body, max_pixels=self._config.max_pixels, dihedral=True)
-        known = {name: getattr(prints, name) for name in _OF_PRINTS}
-        if prints.decoded is None or prints.pdq_dihedral is None:
-            return known | {"status": "failed", "error": prints.error}
-        rendered = self._render(prints.decoded)
-        if rendered.data is None:
-            return known | {"status": "failed", "error": rendered.error}
-        return known | {
-            "status": "ok",
-            "pdq_dihedral": b"".join(prints.pdq_dihedral),
-            "work_width_px": rendered.width_px,
-            "work_height_px": rendered.height_px,
-            "rendition": rendered.data,
-        }
-
-
-_OF_PRINTS = ("mime", "size_bytes", "width_px", "height_px", "sha256", "md5", "phash", "pdq", "pdq_quality")
-_NOTHING: dict[str, Any] = dict.fromkeys(IMAGE.schema.names)
-
-
-def _answered(fetched: Any) -> dict[str, Any]:
-    return {"http_status": fetched.status or None, "final_url": fetched.final_url}
-
-
-def _opted_out(fetched: Any) -> dict[str, Any]:
-    return _answered(fetched) | {"status": "opted_out"}
-
-
-def _origin(url: str) -> str:
-    found = url_origin(pa.array([canonical_href(url) or url], pa.string()))[0].as_py()
-    return found or url
