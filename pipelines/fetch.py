@@ -27,6 +27,7 @@ from ..schemas.verdicts import COND, DENY
 from . import _gate
 from ._headers import KINDS, header_evidence, origin_of
 from ._hosts import signal_row
+from ._memory import keep_freed_memory
 from ._pixels import Looker, opted_out
 from ._store import Store, read_parquet
 from ._work import Work
@@ -184,6 +185,7 @@ def chosen_partitions(job: Job, partitions: Sequence[str] | None) -> list[str]:
 
 def fetch(task: FetchTask) -> int:
     """Fetch one partition and commit its rows and renditions. Returns the number of images."""
+    keep_freed_memory()
     store = Store(task.root)
     wanted = _asked_by_url(task.asked)
     with store.task("fetch", task.partition, task.fingerprint) as done:

@@ -1,13 +1,13 @@
 """PDQ, the 256-bit perceptual hash of ThreatExchange: the very bits of the pdqhash package, in less time.
 
 PDQ blurs luma with two box filters each way, samples 64 x 64 points, takes 16 x 16 DCT coefficients and sets
-a bit for each one above the median. Up to the median all of that is linear, so the filters of one side are one
-banded matrix that depends on the side's length alone, and a picture costs two banded matrix products.
+a bit for each one above the median. Up to the median all of that is linear, so the two filters of one side and the
+sampling are one weighted sum of neighbours for each of 64 places, with weights that depend on the side's length alone.
 
 pdqhash sums in float32, one term after the other, and its rounding decides bits whose coefficient lies on
 the median: always in flat pictures, and in symmetric ones, where half of the coefficients vanish. So the quick
 path is trusted only where the coefficients next to the median lie further apart than rounding was ever seen to
-move them, with room to spare; elsewhere (6 photographs in 100, one piece of clip art in three) ``pdq_exact`` redoes
+move them, with room to spare; elsewhere (3 photographs in 100, one piece of clip art in three) ``pdq_exact`` redoes
 the float32 sums in pdqhash's order.
 
 Source: https://github.com/facebook/ThreatExchange/blob/main/hashing/hashing.pdf and pdq/cpp beside it.
@@ -37,17 +37,17 @@ from .pdq_exact import (
 _SMALLEST_SIDE_PX = 5  # below it pdqhash gives 256 zero bits of quality 0
 _LONGEST_QUICK_SIDE_PX = 16_384  # far above it rounding leaves little that is certain
 _MEDIAN = CODE * CODE // 2 - 1  # the lower of the two middle values, as pdqhash takes it
-_LUMA = (0.299, 0.587, 0.114)
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 # How far the quick path may be from pdqhash, for 1,000 px of width + height; it grows with the square root, as
 # random walks of rounding errors do. Measured: see `test_quick_path_error`. No bound of the worst case: for
 # that, rounding would have to err the same way at every step of a sliding sum.
-_COEFFICIENT_ERROR = 0.015
+_COEFFICIENT_ERROR = 0.007
 _LEVEL_ERROR = 0.005
 
 # OpenBLAS starts threads above this many multiplications. On busy cores they wait for each other for
-# milliseconds, and a product here takes microseconds: interface/gemm.c, SMP_THRESHOLD_MIN times 4.
-_SINGLE_THREAD = 262_144
+# milliseconds, and a product here takes microseconds: interface/gemv.c, 2304 times GEMM_MULTITHREAD_THRESHOLD.
+_SINGLE_THREAD = 9_000
 
 
 def pdq(rgb: Pixels) -> tuple[bytes, int]:
@@ -63,12 +63,12 @@ def pdq(rgb: Pixels) -> tuple[bytes, int]:
     if max(height, width) <= _LONGEST_QUICK_SIDE_PX:
         scale = _error_scale(height, width)
         grid = _quick_grid(rgb)
-        code, quality = _quick_code(grid), _quality_if_certain(grid, scale)
-        if quality is not None and _is_certain(code, scale):
-            return _bits(code), quality
+        codes, quality = _quick_code(grid)[None], _quality_if_certain(grid, scale)
+        if quality is not None and _are_certain(codes, scale):
+            return _bits(codes)[0], quality
     # pdqhash takes a picture of 64 x 64 as it is, but only when it is asked for one orientation.
     grid = luma_of(rgb) if (height, width) == (GRID, GRID) else exact_grid(rgb)
-    return _bits(exact_code(grid)), exact_quality(grid)
+    return _bits(exact_code(grid)[None])[0], exact_quality(grid)
 
 
 def pdq_dihedral(rgb: Pixels) -> list[bytes]:
@@ -93,7 +93,7 @@ def pdq_with_dihedral(rgb: Pixels) -> tuple[bytes, int, list[bytes]]:
     found = _quick_dihedral(rgb) if max(height, width) <= _LONGEST_QUICK_SIDE_PX else None
     if found is None:
         grid = exact_grid(rgb)
-        found = [_bits(code) for code in _orientations(exact_code(grid))], exact_quality(grid)
+        found = _bits(_orientations(exact_code(grid))), exact_quality(grid)
     hashes, quality = found
     # The one size at which pdqhash tells the first orientation from the picture: see `pdq`.
     code, quality = pdq(rgb) if (height, width) == (GRID, GRID) else (hashes[0], quality)
@@ -104,9 +104,7 @@ def _quick_dihedral(rgb: Pixels) -> tuple[list[bytes], int] | None:
     scale = _error_scale(*rgb.shape[:2])
     grid = _quick_grid(rgb)
     codes, quality = _orientations(_quick_code(grid)), _quality_if_certain(grid, scale)
-    if quality is None or not all(_is_certain(code, scale) for code in codes):
-        return None
-    return [_bits(code) for code in codes], quality
+    return (_bits(codes), quality) if quality is not None and _are_certain(codes, scale) else None
 
 
 # The quick path.
@@ -116,51 +114,28 @@ def _quick_grid(rgb: Pixels) -> Floats:
     """The blurred picture at 64 x 64 points. Channels are joined after the first filter, on far fewer values."""
     height, width = rgb.shape[:2]
     rows = _blur(np.ascontiguousarray(rgb).reshape(height, width * 3)).reshape(GRID, width, 3)
-    luma = rows[..., 0] * np.float32(_LUMA[0])
-    luma += rows[..., 1] * np.float32(_LUMA[1])
-    luma += rows[..., 2] * np.float32(_LUMA[2])
-    return _blur(np.ascontiguousarray(luma.T)).T
+    return _blur(np.ascontiguousarray((rows @ _LUMA).T)).T
 
 
 def _blur(pixels: NDArray) -> Floats:
     """Both box filters along the first axis, at 64 places: [n, m] to [64, m]. Tile by tile, to stay in cache."""
-    length, lanes = pixels.shape
-    blurred = np.zeros((GRID, lanes), np.float32)
-    for start, stop, first, weights in _strips(length):
-        step = _SINGLE_THREAD // weights.size
-        rows = pixels[start:stop]
-        for lane in range(0, lanes, step):
-            tile = rows[:, lane : lane + step].astype(np.float32)
-            blurred[first : first + len(weights), lane : lane + step] += weights @ tile
+    starts, weights = _tents(len(pixels))
+    band = weights.shape[1]
+    step = max(1, _SINGLE_THREAD // band)
+    blurred = np.empty((GRID, pixels.shape[1]), np.float32)
+    for start, weight, out in zip(starts, weights, blurred, strict=True):
+        rows = pixels[start : start + band]
+        for lane in range(0, len(out), step):
+            tile = rows[:, lane : lane + step].astype(np.float32, copy=False)
+            np.dot(weight, tile, out=out[lane : lane + step])
     return blurred
 
 
-@functools.lru_cache(maxsize=128)  # some 20 bytes a row and a column; pictures come in few sizes
-def _strips(length: int) -> tuple[tuple[int, int, int, Floats], ...]:
-    """The filter matrix [64, length] in strips of columns, each with the rows that are not zero in it.
-
-    Returns: for each strip its first column, last column + 1, first row, and weights[rows, columns].
-    """
-    starts, bands = _tents(length)
-    stops = starts + bands.shape[1]
-    return tuple(_strip(starts, stops, bands, start, min(start + 32, length)) for start in range(0, length, 32))
-
-
-def _strip(
-    starts: NDArray[np.int64], stops: NDArray[np.int64], bands: NDArray[np.float64], start: int, stop: int
-) -> tuple[int, int, int, Floats]:
-    first, last = int(np.searchsorted(stops, start, "right")), int(np.searchsorted(starts, stop))
-    weights = np.zeros((last - first, stop - start), np.float32)
-    for row in range(first, last):
-        low, high = max(start, starts[row]), min(stop, stops[row])
-        weights[row - first, low - start : high - start] = bands[row, low - starts[row] : high - starts[row]]
-    return start, stop, first, weights
-
-
-def _tents(length: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+@functools.lru_cache(maxsize=256)  # 4 bytes a row or column; pictures come in few sizes
+def _tents(length: int) -> tuple[list[int], Floats]:
     """What two box filters weigh each input with at the 64 places sampled.
 
-    Returns: first input of each place, int[64]; weights of the inputs from there on, float64[64, band].
+    Returns: first input of each place; weights of the inputs from there on, float32[64, band].
     """
     window, ahead = window_of(length)
     place = samples_of(length)
@@ -173,7 +148,7 @@ def _tents(length: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     from_mean = np.maximum(low[place][:, None], inputs - ahead + 1)
     to_mean = np.minimum(high[place][:, None], inputs + (window - ahead) + 1)
     weights = shares[np.maximum(from_mean, to_mean)] - shares[from_mean]
-    return starts, weights / (high - low)[place][:, None]
+    return starts.tolist(), (weights / (high - low)[place][:, None]).astype(np.float32)
 
 
 def _quick_code(grid: Floats) -> NDArray:
@@ -184,10 +159,10 @@ def _error_scale(height: int, width: int) -> float:
     return max(1.0, ((height + width) / 1000.0) ** 0.5)
 
 
-def _is_certain(code: NDArray, scale: float) -> bool:
-    """Whether no rounding can carry a coefficient from one side of the median to the other."""
-    middle = np.partition(code, (_MEDIAN, _MEDIAN + 1), axis=None)[_MEDIAN : _MEDIAN + 2]
-    return bool(middle[1] - middle[0] > 2 * _COEFFICIENT_ERROR * scale)
+def _are_certain(codes: Floats, scale: float) -> bool:
+    """Whether no rounding can carry a coefficient of any of the codes from one side of its median to the other."""
+    middle = _middle(codes)
+    return bool((middle[:, 1] - middle[:, 0]).min() > 2 * _COEFFICIENT_ERROR * scale)
 
 
 def _quality_if_certain(grid: Floats, scale: float) -> int | None:
@@ -204,13 +179,18 @@ def _quality_if_certain(grid: Floats, scale: float) -> int | None:
 _ODD = np.where(np.arange(CODE) % 2, 1, -1).astype(np.float32)  # by place, and places begin with frequency 1
 
 
-def _orientations(code: NDArray) -> list[NDArray]:
-    """The coefficients of the eight orientations: mirroring a picture turns the sign of odd frequencies."""
+def _orientations(code: Floats) -> Floats:
+    """The coefficients of the eight orientations, float32[8, 16, 16]: mirroring turns the sign of odd frequencies."""
     across, along = code * _ODD, code * _ODD[:, None]
     both = across * _ODD[:, None]
-    return [code, across.T, both, along.T, along, across, code.T, both.T]
+    return np.stack((code, across.T, both, along.T, along, across, code.T, both.T))
 
 
-def _bits(code: NDArray) -> bytes:
-    median = np.partition(code, _MEDIAN, axis=None)[_MEDIAN]
-    return np.packbits((code > median).ravel()[::-1]).tobytes()
+def _middle(codes: Floats) -> Floats:
+    """The two middle values of each code: [k, 16, 16] to [k, 2]."""
+    return np.partition(codes.reshape(len(codes), -1), (_MEDIAN, _MEDIAN + 1), axis=1)[:, _MEDIAN : _MEDIAN + 2]
+
+
+def _bits(codes: Floats) -> list[bytes]:
+    above = codes.reshape(len(codes), -1) > _middle(codes)[:, :1]
+    return [bits.tobytes() for bits in np.packbits(above[:, ::-1], axis=1)]

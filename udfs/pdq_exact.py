@@ -17,6 +17,9 @@ Pixels = NDArray[np.uint8]
 GRID = 64
 CODE = 16
 
+_THOUSANDTHS = np.array([299, 587, 114], np.float32)
+_TILE = 3_000  # pixels; in cache, and below the size at which OpenBLAS starts threads: see `pdq`
+
 
 def window_of(length: int) -> tuple[int, int]:
     """Size of the box filter, and how many of its inputs lie at or after the place of its output."""
@@ -47,16 +50,15 @@ def exact_grid(rgb: Pixels) -> Floats:
 def luma_of(rgb: Pixels) -> Floats:
     """Luma as pdqhash computes it: uint8[h, w, 3] to float32[h, w]."""
     # pdqhash computes 0.299 R + 0.587 G + 0.114 B in float64 and rounds. In thousandths the sum is whole, so exact
-    # in float32, and one division rounds it to the same number: tried on all 2**24 colours.
-    luma = np.empty(rgb.shape[:2], np.float32)
-    step = max(1, 65_536 // rgb.shape[1])  # to stay in cache
-    for row in range(0, len(rgb), step):
-        part, out = rgb[row : row + step], luma[row : row + step]
-        np.multiply(part[..., 0], np.float32(299), out=out)
-        out += part[..., 1] * np.float32(587)
-        out += part[..., 2] * np.float32(114)
-        out /= np.float32(1000)
-    return luma
+    # in float32 whatever the order of its terms, and one division rounds it to the same number: tried on all 2**24
+    # colours.
+    pixels = np.ascontiguousarray(rgb).reshape(-1, 3)
+    luma = np.empty(len(pixels), np.float32)
+    for first in range(0, len(luma), _TILE):
+        tile = pixels[first : first + _TILE].astype(np.float32)
+        np.dot(tile, _THOUSANDTHS, out=luma[first : first + _TILE])
+    luma /= np.float32(1000)
+    return luma.reshape(rgb.shape[:2])
 
 
 def _box(values: Floats, window: int, ahead: int) -> Floats:
