@@ -31,6 +31,10 @@ class Compute(Protocol):
         """Results in order of completion. What a task raises is raised here."""
         ...
 
+    def warm_up(self, function: Callable[[], None]) -> None:
+        """Have the workers run a function, such as imports, while this process is still busy elsewhere."""
+        ...
+
     def close(self) -> None:
         """Stop the workers."""
         ...
@@ -64,17 +68,26 @@ class LocalCompute:
         raise _workers_died(function, f"a worker process died {_ROUNDS} times; {undone}")
 
     def _round(self, function: Callable[[T], R], tasks: Sequence[T], left: list[int]) -> Iterator[tuple[int, R]]:
-        if self._pool is None:
-            # Spawned, not forked: this process has threads (DuckDB, Arrow), which do not survive a fork.
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.workers, context, _follow_parent)
-        futures = {self._pool.submit(function, tasks[number]): number for number in left}
+        pool = self._open()
+        futures = {pool.submit(function, tasks[number]): number for number in left}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BaseException:
             self.close()
             raise
+
+    def _open(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            # Spawned, not forked: this process has threads (DuckDB, Arrow), which do not survive a fork.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.workers, context, _follow_parent)
+        return self._pool
+
+    def warm_up(self, function: Callable[[], None]) -> None:
+        if self.workers > 1:
+            for _ in range(self.workers):
+                self._open().submit(function)
 
     def close(self) -> None:
         """Stop the processes; a later map starts new ones."""
@@ -111,6 +124,9 @@ class DaskCompute:
         finally:
             self._client.cancel(futures)
 
+    def warm_up(self, function: Callable[[], None]) -> None:
+        """Dask's workers may be many and far away: each begins when it has work."""
+
     def close(self) -> None:
         self._client.close()
         if self._cluster is not None:
@@ -140,6 +156,9 @@ class SparkCompute:
                 "Run again: committed partitions stay",
             ) from error  # fmt: skip
         yield from map(_raised, results)
+
+    def warm_up(self, function: Callable[[], None]) -> None:
+        """Spark starts its Python workers itself."""
 
     def close(self) -> None:
         """The session belongs to whoever started it."""

@@ -7,8 +7,8 @@ sampling are one weighted sum of neighbours for each of 64 places, with weights 
 pdqhash sums in float32, one term after the other, and its rounding decides bits whose coefficient lies on
 the median: always in flat pictures, and in symmetric ones, where half of the coefficients vanish. So the quick
 path is trusted only where the coefficients next to the median lie further apart than rounding was ever seen to
-move them, with room to spare; elsewhere (3 photographs in 100, one piece of clip art in three) ``pdq_exact`` redoes
-the float32 sums in pdqhash's order.
+move them, with room to spare; elsewhere (in flat and symmetric pictures, and in 2 photographs of 100, or 6 where all
+orientations are wanted) ``pdq_exact`` redoes the float32 sums in pdqhash's order.
 
 Source: https://github.com/facebook/ThreatExchange/blob/main/hashing/hashing.pdf and pdq/cpp beside it.
 """
@@ -42,7 +42,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # How far the quick path may be from pdqhash, for 1,000 px of width + height; it grows with the square root, as
 # random walks of rounding errors do. Measured: see `test_quick_path_error`. No bound of the worst case: for
 # that, rounding would have to err the same way at every step of a sliding sum.
-_COEFFICIENT_ERROR = 0.007
+_COEFFICIENT_ERROR = 0.005
 _LEVEL_ERROR = 0.005
 
 # OpenBLAS starts threads above this many multiplications. On busy cores they wait for each other for

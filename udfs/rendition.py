@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
-import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..schemas.errors import MissingExtra
 from .decoding import Decoded
@@ -68,22 +67,41 @@ class Rendition:
         resizer = _resizer(
             self.image_size, self.resize_mode, self.resize_only_if_bigger, self.encode_format, self.encode_quality
         )
-        data, width, height, _, _, error = resizer(io.BytesIO(_container(picture.upright())))
+        data, width, height, _, _, error = resizer(_Pixels(picture.upright()))
         if error or not data:
             size = f"{picture.width_px} x {picture.height_px} px"
             return Rendered(None, None, None, "unrenderable", f"{size} as {self.encode_format}: {error or 'no bytes'}")
         return Rendered(data, width, height)
 
 
-def _container(pixels: NDArray[np.uint8]) -> bytes:
-    """Pixels as a file that OpenCV reads by copying, with no second lossy decoding."""
-    height, width, channels = pixels.shape
-    if channels == 3:
-        return b"".join((b"P6\n%d %d\n255\n" % (width, height), np.ascontiguousarray(pixels).data))
-    # OpenCV takes PAM's RGBA for BGRA and needs luck with BMP's, so PNG; stored, so that it costs little more.
-    png = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(png, "PNG", compress_level=0)
-    return png.getvalue()
+def load() -> None:
+    """Import img2dataset's Resizer, which takes most of a second, before there is a picture.
+
+    Raises:
+        MissingExtra: img2dataset is not installed.
+    """
+    _resizer_module()
+
+
+class _Pixels:
+    """Pixels in place of the file that the Resizer reads: its ``imdecode`` is `_decoded`."""
+
+    def __init__(self, pixels: NDArray[np.uint8]):
+        self._pixels = np.ascontiguousarray(pixels)
+
+    def seek(self, place: int) -> None:
+        """There is only the beginning."""
+
+    def read(self) -> NDArray[np.uint8]:
+        return self._pixels
+
+
+def _decoded(flat: NDArray[np.uint8], _flags: int) -> Any:
+    """RGB or RGBA pixels, of which ``numpy.frombuffer`` has made a flat view, in OpenCV's order."""
+    import cv2
+
+    pixels: Any = flat.base
+    return cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
 
 
 @functools.cache
@@ -93,11 +111,12 @@ def _resizer(size: int, mode: str, only_if_bigger: bool, encoding: str, quality:
 
 @functools.cache
 def _resizer_module() -> Any:
-    """img2dataset's module, in a copy of our own.
+    """img2dataset's module, in a copy of our own, with three things changed. Whoever else uses img2dataset keeps theirs.
 
     Its Resizer points file descriptors 1 and 2 at /dev/null for the length of each call. That swallows what other
     threads log meanwhile, and two such calls at once leave both there for good. Our pixels give decoders
-    nothing to complain of, so the copy goes without, and whoever else uses img2dataset keeps theirs.
+    nothing to complain of, so the copy goes without. It takes pixels in place of files, so that none are decoded
+    twice. And it makes each of albumentations' transforms once, not once a picture.
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would ask the network for news of itself
     # By its file: importing the package first would import its command line too, and with it torch and wandb.
@@ -109,4 +128,7 @@ def _resizer_module() -> Any:
     module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.SuppressStdoutStderr = contextlib.nullcontext
+    module.cv2 = SimpleNamespace(**{**vars(module.cv2), "imdecode": _decoded})
+    kept = {name: functools.cache(getattr(module.A, name)) for name in ("SmallestMaxSize", "LongestMaxSize")}
+    module.A = SimpleNamespace(**{**vars(module.A), **kept})
     return module
