@@ -22,6 +22,8 @@ MIN_PIXELS = 256 * 256
 
 _STEP = 36  # quantisation step of the U channel, the only one that is marked
 _BLOCK = 4
+_U = np.array([-0.299, -0.587, 0.886], np.float32) * np.float32(0.492 / 2)  # OpenCV's BGR2YUV, halved for the band
+_U_ZERO = 128
 
 
 def _bits(text: str) -> NDArray[np.float64]:
@@ -63,33 +65,30 @@ def model(rgb: NDArray[np.uint8]) -> str | None:
     height, width = rgb.shape[:2]
     if height * width < MIN_PIXELS or min(height, width) < 2 * _BLOCK:
         return None
-    votes = _votes(_u_channel(rgb))
+    votes = _votes(_band(rgb))
     for name, (message, least) in _MARKS.items():
         if _correlation(_shares(votes, message.size), message) >= least:
             return name
     return None
 
 
-def _u_channel(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """U of each pixel in the fixed-point arithmetic of OpenCV's BGR2YUV, cut to multiples of four pixels."""
-    height, width = (side // 4 * 4 for side in rgb.shape[:2])
-    red, green, blue = (rgb[:height, :width, channel].astype(np.int32) for channel in range(3))
-    luma = (red * 4899 + green * 9617 + blue * 1868 + 8192) >> 14
-    return np.clip(((blue - luma) * 8061 + (128 << 14) + 8192) >> 14, 0, 255)
+def _band(rgb: NDArray[np.uint8]) -> NDArray[np.floating]:
+    """U in the low-pass band of one Haar step, which is half the sum of two by two pixels: float32[h / 2, w / 2].
 
-
-def _votes(channel: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """The bit that each block carries, row by row, in its largest coefficient but the first.
-
-    Blocks are four by four in the low-pass band of one Haar step, which is half the sum of two by two pixels.
+    The package rounds U of each pixel; summed first, it is off by one at most, and a step is 36.
     """
-    height, width = channel.shape
-    band = channel.reshape(height // 2, 2, width // 2, 2).sum(axis=(1, 3)) / 2
+    height, width = (side // 4 * 4 for side in rgb.shape[:2])
+    rows = rgb[:height:2, :width].astype(np.uint16) + rgb[1:height:2, :width]
+    fours = (rows[:, ::2] + rows[:, 1::2]).astype(np.float32)
+    return fours @ _U + np.float32(2 * _U_ZERO)
+
+
+def _votes(band: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """The bit that each block of four by four carries, row by row, in its largest value but the first."""
     rows, columns = (side // _BLOCK for side in band.shape)
     blocks = band[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK)
-    coefficients = blocks.swapaxes(1, 2).reshape(rows * columns, -1)
-    largest = np.argmax(coefficients[:, 1:], axis=1) + 1
-    return coefficients[np.arange(largest.size), largest] % _STEP > _STEP / 2
+    values = blocks.swapaxes(1, 2).reshape(rows * columns, -1)
+    return values[:, 1:].max(axis=1) % _STEP > _STEP / 2
 
 
 def _shares(votes: NDArray[np.bool_], length: int) -> NDArray[np.float64]:
