@@ -58,13 +58,20 @@ class AiTxt:
         """
         if self.hold:
             return Evidence(KIND, HOLD, source=SOURCE, detail=self.hold)
-        if agent not in self._rules:
-            self._rules[agent] = _sorted_rules(choose(self._groups, agent).lines)
         target = target_of(url)
-        rule = next((rule for rule in self._rules[agent] if rule.matches(target)), None)
+        rule = next((rule for rule in self._rules_for(agent) if rule.matches(target)), None)
         if rule is None:
             return Evidence(KIND, NONE, source=SOURCE)
         return Evidence(KIND, ALLOW if rule.allow else DENY, "our group", rule.line.raw, SOURCE)
+
+    def has_rules(self, agent: str) -> bool:
+        """Whether it says anything about any URL."""
+        return bool(self._rules_for(agent))
+
+    def _rules_for(self, agent: str) -> list[Rule]:
+        if agent not in self._rules:
+            self._rules[agent] = _sorted_rules(choose(self._groups, agent).lines)
+        return self._rules[agent]
 
 
 def parse(body: bytes) -> AiTxt:

@@ -8,16 +8,16 @@ applies: one bad character and the whole field states nothing. http-sf implement
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import http_sf
 
 from ...schemas.verdicts import ALLOW, DENY, HOLD, NONE, strictest
 from . import Evidence, Response, strictest_evidence
-from .path_pattern import compiled, target_of
-from .robots_lines import Line
+from .path_pattern import Pattern, compiled, target_of
 from .robots_txt import SOURCE, Robots
 
 KIND = "aipref"
@@ -91,28 +91,29 @@ def _in_header(hops: Sequence[Response], reading: Reading) -> Evidence:
 def _in_robots(robots: Robots, url: str, agent: str, reading: Reading) -> Evidence:
     if robots.hold:
         return Evidence(KIND, HOLD, source=SOURCE, detail=robots.hold)
-    lines, _ = robots.lines_for(agent, LINE)
-    if not lines:
+    rules = _rules(robots, agent, reading)
+    if not rules:
         return Evidence(KIND)
     if robots.closes(url, agent):
         return Evidence(KIND, source=SOURCE, detail="no preference is implied for a path that is disallowed")
-    return strictest_evidence(KIND, _longest(lines, url, reading))
-
-
-def _longest(lines: Iterable[Line], url: str, reading: Reading) -> list[Evidence]:
-    """The evidence of the rules with the longest matching path; they decide alone, even if unreadable."""
     target = target_of(url)
-    best, found = -1, []
-    for line in lines:
+    matching = [
+        (pattern.length if pattern else 0, found)
+        for pattern, found in rules
+        if pattern is None or pattern.matches(target)
+    ]
+    longest = max((length for length, _ in matching), default=0)
+    return strictest_evidence(KIND, (found for length, found in matching if length == longest))
+
+
+@lru_cache(maxsize=2)  # URLs come host by host
+def _rules(robots: Robots, agent: str, reading: Reading) -> list[tuple[Pattern | None, Evidence]]:
+    """The rules for an agent: path, None for all, and what is said; of the matching ones the longest decide alone."""
+    rules = []
+    for line in robots.lines_for(agent, LINE)[0]:
         path = _PATH.match(line.value)
-        pattern = compiled(path[1]) if path else None
-        if pattern and not pattern.matches(target):
-            continue
-        length = pattern.length if pattern else 0
-        if length > best:
-            best, found = length, []
-        if length == best:
-            says, detail = preference(path[2] if path else line.value, reading)
-            scope = pattern.text.decode("utf-8", "replace") if pattern else "all paths"
-            found.append(Evidence(KIND, says, scope, line.raw, SOURCE, detail=detail))
-    return found
+        says, detail = preference(path[2] if path else line.value, reading)
+        scope = path[1].decode("utf-8", "replace") if path else "all paths"
+        found = Evidence(KIND, says, scope, line.raw, SOURCE, detail=detail)
+        rules.append((compiled(path[1]) if path else None, found))
+    return rules

@@ -41,7 +41,8 @@ _GENERATIVE = frozenset({"c2pa.ai_generative_training", "cawg.ai_generative_trai
 _BRANDS: dict[bytes, str] = {b"avif": "image/avif", b"avis": "image/avif", b"mif1": "image/heif"}
 _BRANDS |= {b"heic": "image/heic", b"heix": "image/heic"}
 _JXL = (b"\x00\x00\x00\x0cJXL \r\n\x87\n", b"\xff\x0a")
-_SVG = re.compile(rb"\s*(?:<\?xml.*?\?>\s*)?(?:<!--.*?-->\s*)*<svg[\s>]", re.DOTALL | re.IGNORECASE)
+# Possessive: tried again, each comment could also end where a later one does, in 2^n ways.
+_SVG = re.compile(rb"\s*+(?:<\?xml.*?\?>\s*)?+(?:<!--.*?-->\s*)*+<svg[\s>]", re.DOTALL | re.IGNORECASE)
 # Formats that cannot hold one: nothing is said, and nothing is unreadable.
 _WITHOUT = (b"BM", b"\x00\x00\x01\x00", b"8BPS")
 
@@ -89,6 +90,14 @@ def verdict(data: bytes, blocks: Blocks, purpose: str = "train", reading: Readin
     return _judge(store, purpose)
 
 
+def may_hold(data: bytes, blocks: Blocks) -> bool:
+    """Whether a picture that can be decoded may hold a manifest, or name one; most can be told at a glance.
+
+    Every manifest store bears its label in plain bytes, where a format's boxes are not compressed.
+    """
+    return not blocks.media_type or b"c2pa" in data or bool(properties(blocks).get(PROVENANCE))
+
+
 def _other_type(data: bytes) -> str | None:
     """Media type of formats without metadata blocks; empty if unknown, None if none can hold a manifest."""
     if data[4:8] == b"ftyp":
@@ -105,7 +114,7 @@ def _problem(data: bytes, blocks: Blocks) -> str:
     stores = blocks.c2pa if blocks.media_type else list(islice(jumbf.stores(data), MAX_STORES + 1))
     if len(stores) > MAX_STORES:
         return f"malformed: more than {MAX_STORES} manifest stores"
-    return next(filter(None, map(jumbf.problem, stores)), "")
+    return jumbf.problem(stores)
 
 
 def _store(data: bytes, mime: str, trust_anchors: str) -> dict | str:

@@ -26,14 +26,22 @@ def creators(blocks: Blocks) -> list[str]:
     Returns:
         list[str]: at most 64. A semicolon divides the artists of one EXIF field (Exif 3.0, section 4.6.6).
     """
+    names: dict[str, None] = {}
+    for name in _names(blocks):
+        if name and len(names) < MAX_CREATORS:
+            names[name] = None
+    return list(names)
+
+
+def _names(blocks: Blocks) -> Iterator[str]:
     found = properties(blocks)
-    names = [*found.get(CREATOR), *found.orphaned.get(CREATOR, ())]
+    yield from found.get(CREATOR)
+    yield from found.orphaned.get(CREATOR, ())
     for exif in blocks.exif:
         for directory in directories(exif):
-            names.extend(part.strip() for text in directory.texts(ARTIST) for part in text.split(";"))
+            yield from (part.strip() for text in directory.texts(ARTIST) for part in text.split(";"))
     for records in blocks.iptc:
-        names.extend(_by_lines(records))
-    return list(dict.fromkeys(name for name in names if name))[:MAX_CREATORS]
+        yield from _by_lines(records)
 
 
 def _by_lines(records: bytes) -> Iterator[str]:

@@ -19,6 +19,7 @@ VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "ma
 NO_AI = frozenset({"noai", "noml"})
 NO_IMAGE_AI = "noimageai"
 NO_INDEX = frozenset({"noindex", "none"})
+NO_IMAGE_INDEX = "noimageindex"
 
 _WORD = re.compile(r"[^\s;\"']+")
 
@@ -30,13 +31,13 @@ def refusal(text: str, agent: str, *, image: bool, respect_noindex: bool = False
         text: the value of one header line, or of one ``content`` attribute.
         agent: our product token.
         image: whether the asset is anything but text, which ``noimageai`` does not bind.
-        respect_noindex: a policy choice: ``noindex`` and ``none`` refuse too.
+        respect_noindex: a policy choice: ``noindex``, ``none`` and, of images, ``noimageindex`` refuse too.
     """
     for scope, directive in directives(text):
-        binds = scope in ("", "*") or names(scope, agent)
         word = directive.lower()
-        refused = word in NO_AI or (image and word == NO_IMAGE_AI) or (respect_noindex and word in NO_INDEX)
-        if binds and refused:
+        refused = word in NO_AI or (image and word == NO_IMAGE_AI)
+        refused = refused or (respect_noindex and (word in NO_INDEX or (image and word == NO_IMAGE_INDEX)))
+        if refused and (scope in ("", "*") or names(scope, agent)):
             return word
     return ""
 
@@ -59,9 +60,9 @@ def directives(text: str) -> Iterator[tuple[str, str]]:
 
 def _scope(part: str, scope: str) -> tuple[str, str, bool]:
     """The scope after a part, the directives left in it, and whether a date may go on after the comma."""
-    while ":" in part:
-        name, part = (side.strip() for side in part.split(":", 1))
+    *scopes, rest = (side.strip() for side in part.split(":"))
+    for name in scopes:
         if name.lower() in VALUED:
             return scope, "", name.lower() == "unavailable_after"
         scope = name
-    return scope, part, False
+    return scope, rest, False

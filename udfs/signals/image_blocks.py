@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from .tiff import directories
 
-MAX_BLOCK_BYTES = 16 * 1024 * 1024
-"""Of one block after decompression; more is no metadata."""
+MAX_INFLATED_BYTES = 8 * 1024 * 1024
+"""Of all compressed text of a file; more is no metadata."""
 
 _XMP = b"http://ns.adobe.com/xap/1.0/\x00"
 _EXTENDED = b"http://ns.adobe.com/xmp/extension/\x00"
@@ -23,11 +23,12 @@ _PHOTOSHOP = b"Photoshop 3.0\x00"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_XMP = b"XML:com.adobe.xmp"
 _GIF_XMP = b"XMP DataXMP"
+_GIF_TRAILER = b"\x01\xff\xfe\xfd"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Blocks:
-    """What a file holds.
+    """What a file holds. Two are equal only if they are one, so that what is found in one can be remembered.
 
     Attributes:
         media_type: by the bytes; empty if it is none of the five.
@@ -139,12 +140,15 @@ def _photoshop_iptc(resources: bytes) -> Iterator[bytes]:
 
 
 def _read_png(data: bytes, blocks: Blocks) -> None:
-    at = len(_PNG)
+    at, left = len(_PNG), MAX_INFLATED_BYTES
     while at + 8 <= len(data):
         length = int.from_bytes(data[at : at + 4])
         kind, chunk = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
         if kind in (b"iTXt", b"tEXt", b"zTXt") and chunk.startswith(_PNG_XMP + b"\x00"):
-            blocks.xmp.append(_png_text(kind, chunk[len(_PNG_XMP) + 1 :]))
+            text, compressed = _png_text(kind, chunk[len(_PNG_XMP) + 1 :])
+            packet = _inflated(text, left) if compressed else text
+            left -= len(packet) if compressed else 0
+            blocks.xmp.append(packet)
         elif kind == b"eXIf":
             blocks.exif.append(chunk)
         elif kind == b"caBX":
@@ -152,20 +156,21 @@ def _read_png(data: bytes, blocks: Blocks) -> None:
         at += 12 + length
 
 
-def _png_text(kind: bytes, rest: bytes) -> bytes:
-    """The text of a text chunk after its keyword (PNG, third edition, section 11.3.3)."""
+def _png_text(kind: bytes, rest: bytes) -> tuple[bytes, bool]:
+    """The text of a text chunk after its keyword, and whether it is compressed (PNG, third edition, section 11.3.3)."""
     if kind == b"tEXt":
-        return rest
+        return rest, False
     if kind == b"zTXt":
-        return _inflated(rest[1:])
-    compressed = rest[:1] == b"\x01"
-    text = rest[2:].partition(b"\x00")[2].partition(b"\x00")[2]  # after language and translated keyword
-    return _inflated(text) if compressed else text
+        return rest[1:], True
+    # After language and translated keyword.
+    return rest[2:].partition(b"\x00")[2].partition(b"\x00")[2], rest[:1] == b"\x01"
 
 
-def _inflated(data: bytes) -> bytes:
+def _inflated(data: bytes, limit: int) -> bytes:
+    if limit <= 0:
+        return b""  # to zlib, zero is no limit
     try:
-        return zlib.decompressobj().decompress(data, MAX_BLOCK_BYTES)
+        return zlib.decompressobj().decompress(data, limit)
     except zlib.error:
         return b""
 
@@ -188,6 +193,7 @@ def _read_gif(data: bytes, blocks: Blocks) -> None:
     if len(data) < 13:
         return
     at = 13 + (3 << ((data[10] & 7) + 1) if data[10] & 0x80 else 0)
+    last_trailer = data.rfind(_GIF_TRAILER)
     while at + 2 <= len(data):
         if data[at] == 0x2C:  # image: descriptor, colour table, code size, data
             packed = data[at + 9] if at + 9 < len(data) else 0
@@ -197,7 +203,8 @@ def _read_gif(data: bytes, blocks: Blocks) -> None:
             if data[at : at + 9] == b"\x0bC2PA_GIF":
                 blocks.c2pa.append(_gif_sub_blocks(data, at + 12))
             if data[at : at + 12] == b"\x0b" + _GIF_XMP:
-                blocks.xmp.append(_gif_packet(data, at + 12))
+                packet, at = _gif_packet(data, at + 12, last_trailer)
+                blocks.xmp.append(packet)
         else:
             return
         while at < len(data) and data[at]:
@@ -213,15 +220,26 @@ def _gif_sub_blocks(data: bytes, at: int) -> bytes:
     return b"".join(parts)
 
 
-def _gif_packet(data: bytes, start: int) -> bytes:
-    """XMP stands in a GIF as it is, not in sub-blocks, with a 258-byte trailer that leads any reader to the end."""
-    end = data.find(b"\x01\xff\xfe\xfd", start)
-    return data[start:end] if end >= 0 else data[start:]
+def _gif_packet(data: bytes, start: int, last_trailer: int) -> tuple[bytes, int]:
+    """A packet, and where the sub-blocks go on.
+
+    XMP stands in a GIF as it is, not in sub-blocks, with a 258-byte trailer that leads any reader to the end. Where
+    the trailer is missing, the text ends at the first NUL.
+    """
+    if start <= last_trailer:
+        end = data.find(_GIF_TRAILER, start)
+        return data[start:end], end
+    end = data.find(b"\x00", start)
+    return data[start : end if end >= 0 else len(data)], start
 
 
 def _read_tiff(data: bytes, blocks: Blocks) -> None:
     blocks.exif.append(data)
+    left = len(data)  # values of a sound file do not overlap
     for directory in directories(data):
-        blocks.xmp.extend(directory.raw(700))
-        blocks.iptc.extend(directory.raw(33723))
-        blocks.c2pa.extend(directory.raw(52545))
+        for tag, found in ((700, blocks.xmp), (33723, blocks.iptc), (52545, blocks.c2pa)):
+            values = directory.raw(tag)
+            left -= sum(map(len, values))
+            if left < 0:
+                return
+            found.extend(values)

@@ -6,12 +6,12 @@ and seconds. So every length is first held against the bytes that are there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 MAX_BOXES = 20_000
 MAX_DEPTH = 32
-MAX_ITEMS = 2_000_000
-"""CBOR items of one store; the thumbnails of a store are no items."""
+MAX_ITEMS = 500_000
+"""CBOR items of one file; the thumbnails of a manifest are no items."""
 
 STORE = b"jumb\x00\x00\x00"
 """What stands after the length of a superbox whose description box comes first, as it has to."""
@@ -22,19 +22,20 @@ _WIDTHS = {24: 1, 25: 2, 26: 4, 27: 8}
 _INDEFINITE = 31
 
 
-def problem(store: bytes) -> str:
-    """What makes a manifest store unfit to be handed on; empty if nothing does.
+def problem(stores: Iterable[bytes]) -> str:
+    """What makes the manifest stores of a file unfit to be handed on; empty if nothing does.
 
     Args:
-        store: the boxes as they stand in the file, segments joined.
+        stores: the boxes of each as they stand in the file, segments joined. They may lie inside each other.
     """
     try:
         items = 0
-        for kind, start, end in _boxes(store):
-            if kind == _COMPRESSED:
-                return "a compressed manifest, whose size is not known beforehand"
-            if kind == _CBOR:
-                items = _check_cbor(store, start, end, items)
+        for store in stores:
+            for kind, start, end in _boxes(store):
+                if kind == _COMPRESSED:
+                    return "a compressed manifest, whose size is not known beforehand"
+                if kind == _CBOR:
+                    items = _check_cbor(store, start, end, items)
     except ValueError as error:
         return str(error)
     return ""

@@ -10,7 +10,9 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from urllib.parse import urljoin
+from itertools import islice
+
+import ada_url
 
 from ...schemas.verdicts import ALLOW, COND, NONE
 from ..urls import canonical_key
@@ -26,6 +28,12 @@ KIND = "licence"
 PUBLIC_DOMAIN = frozenset({"cc0-1.0", "cc-pdm-1.0"})
 MAX_NODES = 100_000
 """Of a JSON-LD document; a page with more is no description of pictures."""
+
+MAX_LINKS = 1_000
+"""Different licence links of a page."""
+
+MAX_BASE_CHARS = 2_048
+"""A longer base of a page is passed over: every link of the page would become as long."""
 
 _ELEMENTS = ("by", "nc", "nd", "sa")  # the order of SPDX ids; `by-nd-nc/1.0` is CC-BY-NC-ND-1.0
 _CC_LICENCE = re.compile(
@@ -112,7 +120,7 @@ def of_page(page: Page, page_url: str, asset_url: str | None) -> list[Statement]
         asset_url: an image shown on the page: what an ``ImageObject`` says of that very image wins over
             the page. None: the asset is the text of the page.
     """
-    base = _absolute(page_url, page.base)
+    base = _absolute(page_url, page.base) if len(page.base) <= MAX_BASE_CHARS else page_url
     if asset_url is not None:
         own = list(_of_image(page, base, asset_url))
         if own:
@@ -120,7 +128,7 @@ def of_page(page: Page, page_url: str, asset_url: str | None) -> list[Statement]
             return licences or own
     return [
         statement(_absolute(base, target), "rel=license")
-        for target, media_type in page.licences
+        for target, media_type in islice(dict.fromkeys(page.licences), MAX_LINKS)
         if target and media_type != RSL_MEDIA_TYPE
     ]
 
@@ -181,6 +189,6 @@ def _texts(value: object) -> list[str]:
 
 def _absolute(base: str, reference: str) -> str:
     try:
-        return urljoin(base, reference.strip())
+        return ada_url.join_url(base, reference.strip())
     except ValueError:
         return reference

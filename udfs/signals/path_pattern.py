@@ -27,6 +27,9 @@ _RESERVED_IN_QUERY = re.compile(rb"[:/?\[\]@!'(),;]")
 
 _DOTS = re.compile(rb"/\.{1,2}(?:/|$)")
 
+# A URL whose path is compared as it stands: unreserved characters, no segment that begins with a dot, no query.
+_PLAIN = re.compile(r"https?://[^/?#\s]+((?:/[A-Za-z0-9\-_~][A-Za-z0-9\-._~]*)+)")
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -124,6 +127,9 @@ def target_of(url: str) -> Target:
         url: an absolute URL, or a path and query that begins with ``/``. Dot segments are resolved, since the
             request resolves them.
     """
+    if plain_url := _PLAIN.fullmatch(url):
+        path = plain_url[1].encode()
+        return Target(path, path)
     text = url.strip().partition("#")[0].encode("utf-8", "surrogatepass")
     if not text.startswith(b"/"):
         _, _, after = text.partition(b"://")

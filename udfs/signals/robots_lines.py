@@ -154,6 +154,7 @@ def names(value: str, agent: str) -> bool:
     character by the letter of the RFC, but tokens with digits are in use, and cutting ``img2dataset`` to ``img``
     would address somebody else: such a value is compared as it stands.
     """
+    value = value[: len(agent) + 1]  # a longer name is another one, and some are as long as the file
     cut = _TOKEN.match(value)
     end = cut.end() if cut else 0
     token = value if end < len(value) and value[end] in "0123456789" else value[:end]

@@ -58,6 +58,7 @@ class Robots:
         self.lines = tuple(lines)
         self.hold = hold
         self._groups = groups_of(self.lines, RULES)[1]
+        self._rules: dict[Line, Rule | None] = {}  # a line in the groups of thirty agents is compiled once
         self._rule_sets: dict[str, _RuleSet] = {}
         self._proxies: dict[str, _RuleSet] | None = None
         self._choices: dict[str, Choice] = {}
@@ -89,6 +90,25 @@ class Robots:
         """Whether the winning rule for an agent is a Disallow."""
         return self.verdict(url, agent).verdict == DENY
 
+    def refusal(self, url: str | Target, agent: str) -> tuple[Evidence, bool] | None:
+        """The Disallow that closes a URL, and whether it does so as to a crawler for training alone.
+
+        None is what ``verdict`` calls anything else, found in less time: most URLs are closed to nobody.
+        """
+        target = target_of(url) if isinstance(url, str) else url
+        rules = self._rules_for(agent)
+        rule = rules.winner(target)
+        if rule and not rule.allow:
+            return _evidence(rule, agent if rules.named else "*"), False
+        found = None if rules.named else self._by_proxy(target)
+        return (found, True) if found else None
+
+    def can_close(self, agent: str) -> bool:
+        """Whether ``refusal`` finds any URL at all: of most hosts no URL has to be judged."""
+        rules = self._rules_for(agent)
+        sets = [rules, *([] if rules.named else self._proxy_rules().values())]
+        return any(not rule.allow for one in sets for rule in one.rules)
+
     def lines_for(self, agent: str, name: str) -> tuple[list[Line], list[Line]]:
         """The lines of one name in the groups that bind an agent, and those before any group.
 
@@ -101,18 +121,33 @@ class Robots:
         return own, [line for line in self._preamble if line.name == name]
 
     def _by_proxy(self, target: Target) -> Evidence | None:
-        if self._proxies is None:
-            of_agent = {other: self._rules_for(other) for other in TRAINING_AGENTS}
-            self._proxies = {other: rules for other, rules in of_agent.items() if rules.named}
-        for other, rules in self._proxies.items():
+        for other, rules in self._proxy_rules().items():
             if (rule := rules.winner(target)) and not rule.allow:
                 return _evidence(rule, other, detail=f"closed to {other}, an agent that collects training data")
         return None
 
+    def _proxy_rules(self) -> dict[str, _RuleSet]:
+        if self._proxies is None and all(value == "*" for group in self._groups for value in group.agents):
+            self._proxies = {}
+        if self._proxies is None:
+            choices = {other: choose(self._groups, other) for other in TRAINING_AGENTS}
+            self._proxies = {other: self._rule_set(choice) for other, choice in choices.items() if choice.named}
+        return self._proxies
+
     def _rules_for(self, agent: str) -> _RuleSet:
         if agent not in self._rule_sets:
-            self._rule_sets[agent] = _rule_set(choose(self._groups, agent))
+            self._rule_sets[agent] = self._rule_set(choose(self._groups, agent))
         return self._rule_sets[agent]
+
+    def _rule_set(self, choice: Choice) -> _RuleSet:
+        for line in choice.lines:
+            if line.name in RULES and line not in self._rules:
+                pattern = compiled(line.value)
+                self._rules[line] = Rule(line.name == "allow", pattern, line) if pattern else None
+        rules = [rule for line in choice.lines if (rule := self._rules.get(line))]
+        rules.sort(key=lambda rule: (-rule.pattern.length, not rule.allow))
+        prefixes = dict.fromkeys(prefix for rule in rules for prefix in rule.pattern.prefixes)
+        return _RuleSet(choice.named, tuple(rules), tuple(prefixes))
 
 
 def parse(body: bytes) -> Robots:
@@ -136,16 +171,6 @@ def from_response(status: int, body: bytes = b"") -> Robots:
     if 400 <= status < 500 and status != 429:
         return Robots()
     return Robots(hold=f"robots.txt: status {status}" if status else "robots.txt: no answer")
-
-
-def _rule_set(choice: Choice) -> _RuleSet:
-    rules = []
-    for line in choice.lines:
-        if line.name in RULES and (pattern := compiled(line.value)):
-            rules.append(Rule(line.name == "allow", pattern, line))
-    rules.sort(key=lambda rule: (-rule.pattern.length, not rule.allow))
-    prefixes = dict.fromkeys(prefix for rule in rules for prefix in rule.pattern.prefixes)
-    return _RuleSet(choice.named, tuple(rules), tuple(prefixes))
 
 
 def _evidence(rule: Rule | None, group: str, detail: str = "") -> Evidence:

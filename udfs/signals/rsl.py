@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urljoin
@@ -207,9 +208,8 @@ def _licence(element: ET.Element, prefix: str, server: bool) -> Licence:
 
 def _listed(element: ET.Element, name: str) -> dict[str, frozenset[str]]:
     """The values of all elements of one name, by type; without a type they are about usage."""
-    found: dict[str, frozenset[str]] = {}
+    found: dict[str, set[str]] = defaultdict(set)
     for child in element.findall(name):
         kind = child.get("type", "usage").strip().lower()
-        values = frozenset(filter(None, _SEPARATOR.split("".join(child.itertext()).lower())))
-        found[kind] = found.get(kind, frozenset()) | values
-    return found
+        found[kind].update(filter(None, _SEPARATOR.split("".join(child.itertext()).lower())))
+    return {kind: frozenset(values) for kind, values in found.items()}

@@ -10,6 +10,8 @@ import xml.etree.ElementTree as ET
 from xml.parsers import expat
 
 MAX_BYTES = 8 * 1024 * 1024
+MAX_ELEMENTS = 250_000
+"""More than a long edit history has; each costs a hundred times its four bytes."""
 MAX_DEPTH = 256
 """Deeper than any document of the formats read here; deep trees make later steps recurse."""
 
@@ -22,7 +24,7 @@ def parse(data: bytes) -> ET.Element:
     """The root element; names are ``{namespace}local``, as in ElementTree.
 
     Raises:
-        XmlError: not well-formed, a DOCTYPE, too long or too deep.
+        XmlError: not well-formed, a DOCTYPE, too long, too deep or of too many elements.
     """
     if len(data) > MAX_BYTES:
         raise XmlError(f"{len(data)} bytes, expected at most {MAX_BYTES}")
@@ -45,12 +47,15 @@ class _Tree:
 
     def __init__(self) -> None:
         self.builder = ET.TreeBuilder()
-        self._depth = 0
+        self._depth = self._count = 0
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self._depth += 1
+        self._count += 1
         if self._depth > MAX_DEPTH:
             raise XmlError(f"deeper than {MAX_DEPTH} elements")
+        if self._count > MAX_ELEMENTS:
+            raise XmlError(f"more than {MAX_ELEMENTS} elements")
         self.builder.start(_qualified(name), {_qualified(key): value for key, value in attributes.items()})
 
     def end(self, name: str) -> None:

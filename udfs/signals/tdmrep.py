@@ -7,7 +7,7 @@ text. A later layer supersedes an earlier one property by property; a property t
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
@@ -91,15 +91,12 @@ def header_layer(hops: Sequence[Response]) -> Layer:
     A reservation on any hop counts; "not reserved" counts on the final response alone, and only if every value
     there says so.
     """
-    values = [(hop, value.strip()) for hop in hops for text in hop.lines(RESERVATION) for value in text.split(",")]
-    reservation = None
-    if any(value == "1" for _, value in values):
-        reservation = True
-    elif values and all(value == "0" for hop, value in values if hop is hops[-1]):
-        reservation = False if any(hop is hops[-1] for hop, _ in values) else None
-    policies = [(hop, text) for hop in reversed(hops) for text in hop.lines(POLICY)]
+    values = list(dict.fromkeys(value for hop in hops for value in _reservations(hop)))
+    final = set(_reservations(hops[-1])) if hops else set()
+    reservation = True if "1" in values else False if final == {"0"} else None
+    policies = ((hop, text) for hop in reversed(hops) for text in hop.lines(POLICY))
     policy = next((found for hop, text in policies if (found := _policy_url(text, hop.url))), "")
-    raw = "; ".join(f"{RESERVATION}: {value}" for _, value in values)
+    raw = "; ".join(f"{RESERVATION}: {value}" for value in values)
     return Layer(reservation, policy, raw or (f"{POLICY}: {policy}" if policy else ""), "response header")
 
 
@@ -144,6 +141,10 @@ def verdict(layers: Sequence[Layer], unreachable: Container[str] = ()) -> Eviden
     offers = bool(policy) and policy not in unreachable
     detail = f"policy {policy}" if policy else ""
     return Evidence(KIND, COND if offers else DENY, value=deciding.value, source=deciding.source, detail=detail)
+
+
+def _reservations(hop: Response) -> Iterator[str]:
+    return (value.strip() for text in hop.lines(RESERVATION) for value in text.split(","))
 
 
 def _load(body: bytes) -> object:

@@ -64,9 +64,10 @@ def _answer(entry: dict) -> str:
     """Being listed is an opt-out, unless flags say otherwise; a refusal is read leniently, a grant strictly."""
     if "optOut" not in entry and "optIn" not in entry:
         return DENY
-    if str(entry.get("optOut")).strip().lower() in ("true", "1", "yes"):
+    opt_out = entry.get("optOut")
+    if opt_out == 1 or (isinstance(opt_out, str) and opt_out.strip().lower() in ("true", "1", "yes")):
         return DENY
-    return ALLOW if entry.get("optIn") is True else NONE
+    return ALLOW if entry.get("optIn") is True and opt_out in (None, False) else NONE
 
 
 def _key(url: str, ignore_query_for: frozenset[str]) -> str | None:

@@ -23,7 +23,7 @@ def verdict(hops: Sequence[Response], agent: str, respect_noindex: bool = False)
         hops: every response of the redirect chain. Each line of each counts, at any status: who redirects to
             a copy or answers 404 still speaks for the URL that was asked for.
         agent: our product token.
-        respect_noindex: read ``noindex`` and ``none`` as refusals too.
+        respect_noindex: read ``noindex``, ``none`` and ``noimageindex`` as refusals too.
 
     Returns:
         Evidence: ``deny`` or ``none``.

@@ -41,7 +41,7 @@ _LABELS = {
     "prohibited": "DMI-PROHIBITED",
 }
 
-_SENTENCE = re.compile(r"[.;!?\n\r]+(?:\s|$)|[;\n\r]")
+_SENTENCE = re.compile(r"[;\n\r]|[.!?](?:\s|$)")
 _AI = re.compile(
     r"\b(?:a\.?i\.?|ki|ia|ml|llms?|gen-?ai|artificial intelligence|machine[ -]learning|deep learning|generative|"
     r"neural networks?|künstliche[rn]? intelligenz|intelligence artificielle|inteligencia artificial)\b|\bki-",

@@ -6,9 +6,10 @@ import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from .image_blocks import Blocks
-from .safe_xml import XmlError, parse
+from .safe_xml import MAX_BYTES, XmlError, parse
 
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 DATA_MINING = "{http://ns.useplus.org/ldf/xmp/1.0/}DataMining"
@@ -47,28 +48,37 @@ class Properties:
         return list(self.values.get(name, ()))
 
 
+@lru_cache(maxsize=4)  # four readers in turn ask for those of one file
 def properties(blocks: Blocks) -> Properties:
-    """The wanted properties of all packets of a file. No bytes raise; a malformed packet states nothing."""
-    found = Properties()
+    """The wanted properties of all packets of a file. No bytes raise; a malformed packet states nothing.
+
+    Together the packets are read up to the length of one: a file with more would take its readers minutes.
+    """
+    found, read = Properties(), 0
     for packet in blocks.xmp:
-        _collect(packet, found.values, found.problems)
+        read += _collect(packet, found.values, found.problems, read)
+    named = frozenset(found.values.get(HAS_EXTENDED, ()))
     for name, packet in blocks.extended_xmp.items():
-        named = name in found.values.get(HAS_EXTENDED, ())
-        _collect(packet, found.values if named else found.orphaned, found.problems)
+        read += _collect(packet, found.values if name in named else found.orphaned, found.problems, read)
     return found
 
 
-def _collect(packet: bytes, values: dict[str, list[str]], problems: list[str]) -> None:
+def _collect(packet: bytes, values: dict[str, list[str]], problems: list[str], read: int) -> int:
+    """Adds the properties of a packet. Returns how many bytes of it were read, after ``read`` of other packets."""
+    if len(packet) + read > MAX_BYTES:
+        problems.append(f"malformed: a packet of {len(packet)} bytes, expected at most {MAX_BYTES} in all")
+        return 0
     # Padding of NULs would be an error to expat; in UTF-16, where NULs are half of the text, it is left alone.
     text = packet if packet.startswith((b"\xff\xfe", b"\xfe\xff")) else packet.strip(b"\x00\t\n\r ")
     try:
         root = parse(text)
     except XmlError as error:
         problems.append(f"malformed: {error}")
-        return
+        return len(packet)
     for name, value in _pairs(root):
         if value.strip():
             values[name].append(value.strip())
+    return len(packet)
 
 
 def _pairs(root: ET.Element) -> Iterator[tuple[str, str]]:

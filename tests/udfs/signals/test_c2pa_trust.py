@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fairshard.udfs.signals import c2pa_manifest, image_blocks
+from fairshard.udfs.signals import Evidence, c2pa_manifest, image_blocks
 
 c2pa = pytest.importorskip("c2pa")
 
@@ -89,3 +89,12 @@ def test_a_changed_picture_grants_nothing_and_still_restricts(chain):
         data = bytearray(_signed(chain, use))
         data[-10] ^= 1
         assert _verdict(bytes(data), anchors) == verdict
+
+
+def test_a_glance_misses_no_manifest():
+    for file in sorted((Path(__file__).parents[2] / "vectors" / "files").glob("*")):
+        data = file.read_bytes()
+        blocks = image_blocks.read(data)
+        if not c2pa_manifest.may_hold(data, blocks):
+            found = c2pa_manifest.verdict(data, blocks)
+            assert found == Evidence("c2pa") or "could not be parsed" in found.detail, file.name

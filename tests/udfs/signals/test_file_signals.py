@@ -198,11 +198,17 @@ def test_rsl_of_anything(data, text):
         b'<?xml version="1.0" encoding="nonsense"?><rsl/>',
         b"<rsl>" + b" " * 9_000_000 + b"</rsl>",
         b"<rsl>&nbsp;</rsl>",
+        b"<rsl>" + b"<a/>" * 300_000 + b"</rsl>",
     ],
     ids=lambda body: body[:30].decode(),
 )
 def test_hostile_rsl_states_nothing(body):
     assert rsl.parse(body).verdict(URL).verdict == "none"
+
+
+def test_an_rsl_licence_of_many_permits():
+    permits = "".join(f"<permits>{n}</permits>" for n in range(100_000))
+    assert _rsl(f"<license>{permits}<permits>ai-train</permits></license>") == "allow"
 
 
 @pytest.mark.parametrize(
@@ -218,6 +224,9 @@ def test_hostile_rsl_states_nothing(body):
         ({"url": URL, "optOut": False}, "none"),
         ({"url": URL, "optIn": "true"}, "none"),
         ({"url": URL, "optIn": True}, "allow"),
+        ({"url": URL, "optOut": False, "optIn": True}, "allow"),
+        ({"url": URL, "optOut": "oui", "optIn": True}, "none"),
+        ({"url": URL, "optOut": [10**5_000], "optIn": True}, "none"),
         ({"url": URL, "withdrawn_at": None}, "deny"),
         ({"url": 7, "host": ["a.example"]}, "none"),
         ([URL], "none"),

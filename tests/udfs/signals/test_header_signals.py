@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairshard.udfs.signals import Response, aipref, content_signal, robots_txt, rsl, x_robots_tag
+from fairshard.udfs.signals import Response, aipref, content_signal, html_meta, robots_txt, rsl, x_robots_tag
 from fairshard.udfs.signals.directives import directives
 from fairshard.udfs.signals.link_header import links
 
@@ -52,6 +52,14 @@ def test_a_flood_of_headers():
     lines = [("Content-Usage", "train-ai=y")] * 100_000
     found = aipref.verdict(NO_ROBOTS, hops(*lines), "https://a.example/", "fairshard")
     assert (found.verdict, found.detail[:9]) == ("none", "malformed")
+
+
+@pytest.mark.parametrize(
+    "text", [":" * 4_000_000, "a" * 2_000_000 + ": " + "noai " * 400_000], ids=["many scopes", "a long scope"]
+)
+def test_scopes_made_to_hang_do_not(text):
+    metas = [("robots", text), ("robots", "noml")]
+    assert html_meta.verdict(metas, "fairshard", image=True).scope == "noml"
 
 
 def test_ten_thousand_hops():

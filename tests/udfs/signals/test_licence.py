@@ -74,6 +74,14 @@ def test_an_image_object_wins_over_the_page_and_base_is_heeded():
     assert _of_image({**zero, "contentUrl": "z.jpg"}, link) == [("cc-by-4.0", False)]
 
 
+def test_a_page_made_to_swell_does_not():
+    links = "".join(f'<a rel=license href="{n}">' for n in range(20_000))
+    page = html_page.parse(f'<base href="https://a.example/{"a/" * 500_000}">{links}'.encode())
+    found = licence.of_page(page, "https://a.example/", None)
+    assert len(found) == licence.MAX_LINKS
+    assert found[-1].url == f"https://a.example/{licence.MAX_LINKS - 1}"
+
+
 @given(st.recursive(st.none() | st.text(max_size=5), lambda x: st.lists(x) | st.dictionaries(st.text(max_size=5), x)))
 def test_json_ld_of_anything(document):
     assert _of_image(document) == []

@@ -87,3 +87,8 @@ def test_target(url, path):
 )
 def test_escapes(pattern, url, matches):
     assert compiled(pattern.encode()).matches(target_of(url)) is matches
+
+
+@given(st.from_regex(r"https?://[a-z:.@]{1,9}(/[a-z%.?#$~:-]{0,4}){0,4}", fullmatch=True))
+def test_plain_urls_are_read_in_less_time_and_not_otherwise(url):
+    assert target_of(url) == target_of(f" {url}")  # what is not plain goes the long way

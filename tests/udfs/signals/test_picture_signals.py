@@ -145,6 +145,39 @@ def test_files_made_to_hurt():
     assert xmp.verdict(image_blocks.read(loop)).verdict == "none"
 
 
+PACKED = b"XML:com.adobe.xmp\x00\x01\x00\x00\x00" + zlib.compress(b"<a>" + b"<b/>" * 1_000_000 + b"</a>")
+PNG_CHUNK = struct.pack(">I", len(PACKED)) + b"iTXt" + PACKED + b"\x00" * 4
+ENTRY = struct.pack("<HHHII", 1, 700, 1, 200_000, 0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GIF89a" + b"\x00" * 7 + b"!\xff\x0bXMP DataXMP\x00" * 50_000,
+        b"GIF89a" + b"\x00" * 7 + b"!\xff\x0bXMP DataXMP\x00" * 50_000 + b"\x01\xff\xfe\xfd",
+        b"\x89PNG\r\n\x1a\n" + PNG_CHUNK * 100,
+        b"II*\x00\x08\x00\x00\x00"
+        + b"".join(ENTRY + struct.pack("<I", 8 + 18 * n) for n in range(1, 17))
+        + b"\x00" * 200_000,
+    ],
+    ids=["gif", "gif with one trailer", "png", "tiff"],
+)
+def test_no_file_swells(data):
+    blocks = image_blocks.read(data)
+    assert sum(map(len, blocks.xmp)) <= max(len(data), image_blocks.MAX_INFLATED_BYTES)
+    assert xmp.verdict(blocks).verdict == "none"
+
+
+def test_packets_are_read_up_to_the_length_of_one():
+    many = [XMP_SEGMENT + b"<a>" + b" " * 65_000 + b"</a>"] * 200
+    found = xmp.verdict(image_blocks.read(jpeg(*many[:100], XMP_SEGMENT + packet(), *many)))
+    assert (found.verdict, found.detail[:9]) == ("deny", "malformed")
+
+
+def test_prose_made_to_hang_does_not():
+    assert xmp.reserves_in_prose(["." * 9_999 + "x"] * 1_000 + ["?!" * 4_000 + " no AI training"])
+
+
 @pytest.mark.parametrize(
     ("text", "reserves"),
     [
@@ -202,6 +235,21 @@ def _c2pa(name: str, **options) -> str:
     return c2pa_manifest.verdict(data, image_blocks.read(data), reading=reading).verdict
 
 
+def test_comments_before_an_svg_are_read_in_one_way():
+    comments = b"<!-- -->" * 400
+    for data, verdict in ((comments + b"<svg>", "none"), (comments + b"<svg>c2pa", "hold"), (comments + b"<s", "hold")):
+        assert c2pa_manifest.verdict(data, image_blocks.read(data)).verdict == verdict
+
+
+def test_stores_inside_each_other_share_one_bound():
+    inner = struct.pack(">I", 60_008) + b"cbor" + b"\x00" * 60_000
+    for _ in range(10):
+        description = struct.pack(">I", 25) + b"jumdc2pa" + b"\x00" * 13
+        inner = struct.pack(">I", len(description + inner) + 8) + b"jumb" + description + inner
+    assert jumbf.problem([inner]) == ""
+    assert jumbf.problem(jumbf.stores(inner)).startswith("malformed")
+
+
 def test_without_the_library_a_manifest_holds(monkeypatch):
     monkeypatch.setattr(c2pa_manifest.importlib.util, "find_spec", lambda name: None)
     assert [_c2pa(name) for name in ("c01.jpg", "c02.png", "c28.jpg", "c26.jpg")] == ["hold", "hold", "hold", "none"]
@@ -238,17 +286,17 @@ def test_a_manifest_that_claims_gigabytes_is_not_handed_to_the_library(head):
 def test_whole_manifest_stores_have_no_problem_in_any_container(name):
     data = (FILES / name).read_bytes()
     stores = image_blocks.read(data).c2pa
-    assert [jumbf.problem(store) for store in stores] == [""]
+    assert (len(stores), jumbf.problem(stores)) == (1, "")
     assert list(jumbf.stores(b"\x00" * 7 + stores[0] + b"x")) == stores
-    assert jumbf.problem(stores[0][:-1]).startswith("malformed")
-    assert jumbf.problem(stores[0].replace(b"cbor\xa1", b"brob\xa1")).startswith("a compressed manifest")
+    assert jumbf.problem([stores[0][:-1]]).startswith("malformed")
+    assert jumbf.problem([stores[0].replace(b"cbor\xa1", b"brob\xa1")]).startswith("a compressed manifest")
 
 
 @given(st.binary(max_size=100))
 def test_any_bytes_as_a_manifest_store(data):
     boxed = (len(data) + 8).to_bytes(4) + b"cbor" + data
-    assert isinstance(jumbf.problem(data), str)
-    assert isinstance(jumbf.problem((len(boxed) + 8).to_bytes(4) + b"jumb" + boxed), str)
+    assert isinstance(jumbf.problem([data]), str)
+    assert isinstance(jumbf.problem([(len(boxed) + 8).to_bytes(4) + b"jumb" + boxed]), str)
 
 
 @pytest.mark.parametrize(

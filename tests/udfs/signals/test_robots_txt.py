@@ -125,3 +125,17 @@ def test_every_listed_agent_can_be_named(agent):
 def test_a_search_crawler_is_no_proxy():
     body = b"".join(b"User-agent: %s\n" % name for name in (b"Googlebot", b"bingbot", b"OAI-SearchBot", b"Applebot"))
     assert robots_txt.parse(body + b"Disallow: /").verdict(URL, "fairshard", "any").verdict == "none"
+
+
+LINES = ["User-agent: *", "User-agent: fairshard", "User-agent: GPTBot", "User-agent: Bingbot", "Disallow: /", "Allow: /",
+         "Disallow: /x", "Allow: /x/y", "Disallow: *.jpg$", "Disallow:", "Content-Signal: ai-train=no"]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=12), st.sampled_from(["/", "/x", "/x/y/z.jpg", "/z"]))
+def test_the_quick_way_to_a_refusal_finds_what_the_verdict_is(lines, path):
+    file, url = robots_txt.parse("\n".join(lines).encode()), "https://a.example" + path
+    own, any_of_them = file.verdict(url, "fairshard"), file.verdict(url, "fairshard", "any")
+    found = file.refusal(url, "fairshard")
+    expected = (own, False) if own.verdict == "deny" else (any_of_them, True) if any_of_them.verdict == "deny" else None
+    assert found == expected
+    assert found is None or file.can_close("fairshard")
