@@ -23,8 +23,9 @@ SELECT label AS language, count(*) AS rows
 FROM score JOIN sample USING (pair_id) WHERE kind = 'language' AND label IS NOT NULL
 GROUP BY label ORDER BY rows DESC, label
 """
+# LAION writes "?" where it knows of no licence.
 _LICENCES = """
-SELECT coalesce(licence, '(none stated)') AS licence, sum(rows)::BIGINT AS rows, sum(share) AS share
+SELECT coalesce(nullif(licence, '?'), '(not stated)') AS licence, sum(rows)::BIGINT AS rows, sum(share) AS share
 FROM attribution GROUP BY 1 ORDER BY rows DESC, 1 LIMIT 10
 """
 _HOSTS = """
@@ -41,9 +42,17 @@ _KINDS = {
     "registry": "an entry in an opt-out registry",
     "hash_list": "a match on a hash list",
     "robots_txt": "robots.txt",
-    "x_robots_tag": "an X-Robots-Tag header (noai, noimageai)",
+    "content_signal": "a Content-Signal (ai-train, in robots.txt or header)",
+    "aipref": "an AIPREF preference (Content-Usage, in robots.txt or header)",
+    "ai_txt": "ai.txt",
+    "rsl": "an RSL licence file (named in robots.txt or header)",
     "tdmrep": "a TDM reservation (tdmrep.json or header)",
+    "x_robots_tag": "an X-Robots-Tag header (noai, noimageai)",
     "http_status": "the status 402 Payment Required",
+    "xmp": "a reservation in the file's metadata (plus:DataMining in XMP)",
+    "c2pa": "a C2PA or CAWG training-mining assertion in the file",
+    "free_text": "a rights notice in the file that forbids AI training in words",
+    "synthetic": "a mark that a model made the picture",
 }
 _TREATMENT = {
     "none": ("Pairs about which nothing is said at all are {}.", {"keep": "kept", "drop": "dropped"}),
@@ -106,6 +115,8 @@ def policy_words(policy: dict[str, Any]) -> list[str]:
     sentences += [text.format(words[policy[key]]) for key, (text, words) in _TREATMENT.items()]
     if policy["ai_agent_proxy"] == "any":
         sentences.append("A URL closed to a known AI crawler by robots.txt counts as closed to us.")
+    if policy.get("noindex") == "deny":
+        sentences.append("A noindex in an X-Robots-Tag header counts as a refusal.")
     if policy["licences"]:
         sentences.append(f"Licences that count as permission: {', '.join(policy['licences'])}.")
     sentences.append(

@@ -21,7 +21,7 @@ import duckdb
 import pyarrow as pa
 from sqlglot import exp
 
-from ..schemas.errors import ReleaseError, SqlError
+from ..schemas.errors import InputError, ReleaseError, SqlError
 from ..schemas.release import OUTCOME, PUBLIC_TABLES, public
 from ..schemas.tables import PAIR, TABLES
 from ._engine import SQL_TYPES, cast_to, register_udfs
@@ -149,9 +149,21 @@ def sql(folder: str, query: str) -> pa.Table:
 
     Raises:
         ReleaseError: the folder is neither.
+        InputError: the query is empty.
         SqlError: DuckDB refused the query.
     """
-    return open_catalog(folder).rows(query)
+    catalog = open_catalog(folder)
+    if _is_empty(query):
+        raise InputError("sql", "the query is empty", "one statement, such as SELECT * FROM funnel")
+    return catalog.rows(query)
+
+
+def _is_empty(query: str) -> bool:
+    """Whether there is nothing to run: white space, comments."""
+    try:
+        return not duckdb.extract_statements(query)
+    except duckdb.Error:
+        return False  # no SQL: running it says where it is wrong
 
 
 def write_catalog(directory: Store | Release) -> None:

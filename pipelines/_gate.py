@@ -7,6 +7,9 @@ everything but a hash list.
 
 from __future__ import annotations
 
+from collections.abc import Container
+from dataclasses import dataclass
+
 import pyarrow as pa
 
 from ..schemas.policy import Policy
@@ -14,13 +17,18 @@ from ..schemas.verdicts import COND, DENY, HOLD, VERDICTS
 from ._engine import Engine
 from ._work import Work
 
-# Evidence of the kinds that bind under the policy.
+# As long as a host's robots.txt is not known, what would stand in it is not, and nothing else is asked of the host:
+# one `hold` of robots.txt binds where any of these does.
+_BY_ROBOTS = frozenset({"robots_txt", "content_signal", "aipref", "rsl", "ai_txt"})
+
+# Evidence of the kinds that bind, under any policy or under one that reads it so.
 BOUND = """
 SELECT signal.pair_id, signal.kind, signal.verdict, signal.scope, signal.value, signal.source,
-       signal.rule_id, signal.hop, verdict_rank.severity, verdict_rank.drops
+       signal.rule_id, signal.hop, binding.severity, binding.drops
 FROM signal
-JOIN binding ON signal.kind = binding.kind
-JOIN verdict_rank ON signal.verdict = verdict_rank.verdict
+JOIN binding ON signal.kind = binding.kind AND signal.verdict = binding.verdict
+LEFT JOIN reading ON signal.only_if = reading.only_if
+WHERE signal.only_if IS NULL OR reading.only_if IS NOT NULL
 """
 
 # A permission recorded in a registry, with its evidence: the licence that beats a reservation.
@@ -66,6 +74,34 @@ WHERE $needs_permission AND permitted.pair_id IS NULL AND decisive.pair_id IS NU
 """
 
 
+@dataclass(frozen=True)
+class Binding:
+    """What of the evidence counts under a policy.
+
+    Attributes:
+        drops: by kind and verdict, whether it drops a pair; what is not there does not count.
+        readings: the lines of the policy that evidence may depend on.
+    """
+
+    drops: dict[tuple[str, str], bool]
+    readings: tuple[str, ...]
+
+    def refuses(self, kind: str, verdict: str, only_if: str | None) -> bool:
+        """Whether a piece of evidence drops a pair, if no permission is recorded."""
+        return self.drops.get((kind, verdict), False) and (only_if is None or only_if in self.readings)
+
+
+def binding(policy: Policy, kinds: Container[str] | None = None) -> Binding:
+    """What counts under a policy; of some kinds, if they are given."""
+    dropping = {DENY: True, HOLD: policy.hold == "drop", COND: policy.cond == "drop"}
+    bound = [(kind, verdict) for kind in policy.binding for verdict in VERDICTS]
+    if _BY_ROBOTS.intersection(policy.binding):
+        bound.append(("robots_txt", HOLD))
+    drops = {one: dropping.get(one[1], False) for one in sorted(set(bound)) if kinds is None or one[0] in kinds}
+    keys = ("purpose", "ai_agent_proxy", "noindex", "creator_in_caption")
+    return Binding(drops, tuple(f"{key}={getattr(policy, key)}" for key in keys))
+
+
 def run(work: Work, stage: str) -> None:
     """Write the ``dropped`` rows of the policy, by all evidence up to and including a stage's own."""
     own = work.marks(stage, leave_out="gate")
@@ -97,13 +133,13 @@ def licensed(engine: Engine, policy: Policy) -> None:
 
     Needs the relation ``signal``.
     """
-    drops = {DENY: True, HOLD: policy.hold == "drop", COND: policy.cond == "drop"}
-    ranks = [(verdict, severity, drops.get(verdict, False)) for severity, verdict in enumerate(VERDICTS)]
-    engine.register("verdict_rank", pa.table({
-        "verdict": [rank[0] for rank in ranks],
-        "severity": pa.array([rank[1] for rank in ranks], pa.int32()),
-        "drops": [rank[2] for rank in ranks],
+    counts = binding(policy)
+    engine.register("binding", pa.table({
+        "kind": pa.array([kind for kind, _ in counts.drops], pa.string()),
+        "verdict": pa.array([verdict for _, verdict in counts.drops], pa.string()),
+        "severity": pa.array([VERDICTS.index(verdict) for _, verdict in counts.drops], pa.int32()),
+        "drops": pa.array(counts.drops.values(), pa.bool_()),
     }))  # fmt: skip
-    engine.register("binding", pa.table({"kind": pa.array(policy.binding, pa.string())}))
+    engine.register("reading", pa.table({"only_if": pa.array(counts.readings, pa.string())}))
     engine.step("bound", BOUND)
     engine.step("licensed", LICENSED)

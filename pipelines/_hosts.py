@@ -1,33 +1,62 @@
-"""Asking hosts for their terms, and judging URLs by the answers. The Arrow half of ``consult``.
+"""Asking hosts for their terms: the half of ``consult`` that needs the network.
 
-Both run over partitions of hosts. Asking is the only part that needs the network; what is still fresh from an
-earlier run is not asked for again, and what gave no answer is.
+robots.txt comes first. A host that does not answer it is asked for nothing else; of the others, the rest and the
+licence files that robots.txt names are asked for together. What is still fresh from an earlier run is not asked for
+again, and what gave no answer is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Iterator
-from contextlib import aclosing
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from ..schemas.tables import HOST_FILE, SIGNAL
-from ..schemas.verdicts import ALLOW, HOLD, NONE
-from ..udfs.signals import Evidence, robots_txt, tdmrep
+from ..schemas.config import Job
+from ..schemas.errors import Refused
+from ..schemas.tables import HOST_FILE
+from ..udfs.signals import ai_txt, robots_txt, tdmrep
+from ..udfs.signals.robots_lines import MAX_BYTES
+from ..udfs.text import stable_hash
+from ..udfs.urls import canonical_key, key_host
 from ._store import Store, read_parquet
+from ._terms import MAX_LICENCE_FILES, licence_files, robots_of
 
-# What each host is asked for: path, and how much of it the protocol reads (RFC 9309: at least 500 KiB).
-FILES: dict[str, tuple[str, int]] = {
-    "robots_txt": ("/robots.txt", 512_000),
-    "tdmrep_json": ("/.well-known/tdmrep.json", tdmrep.MAX_BYTES),
+if TYPE_CHECKING:  # aiohttp is an extra
+    from ._http import Client, Fetched
+
+Key = tuple[str, str, str]
+"""Of a row of ``host_file``: origin, kind, URL."""
+
+
+class File(NamedTuple):
+    """What a host is asked for: where it lies and how much of it is read; ``cut``: of a longer one, the beginning."""
+
+    path: str
+    max_bytes: int
+    cut: bool
+
+
+# RFC 9309, section 2.5: a longer robots.txt is read up to the limit. Half a JSON or XML file says nothing.
+ROBOTS = File(robots_txt.SOURCE, MAX_BYTES, cut=True)
+FILES = {
+    "ai_txt": File(ai_txt.SOURCE, MAX_BYTES, cut=True),
+    "tdmrep_json": File(tdmrep.FILE, tdmrep.MAX_BYTES, cut=False),
 }
-# A host that gave no answer is asked again by a run this much later.
+LICENCE = File("", 1024 * 1024, cut=False)
+_BY_KIND = {"robots_txt": ROBOTS, **FILES, "rsl": LICENCE}
+
+# What gave no answer is asked for again by a run this much later.
 RETRY_UNANSWERED = timedelta(hours=1)
+# Hosts asked side by side. Requests at once are bounded by the client; a host that pauses holds one of these places.
+_HOSTS_AT_ONCE = 400
+# Rows are sorted by origin and are looked up by it: readers skip the groups that cannot hold it.
+_ROWS_A_GROUP = 1_000
 
 
 @dataclass(frozen=True)
@@ -52,155 +81,156 @@ class Ask:
     ask: bool
 
 
-@dataclass(frozen=True)
-class Judge:
-    """One partition of pairs to judge by their hosts' files."""
-
-    root: str
-    partition: str
-    fingerprint: str
-    pairs: tuple[str, ...]
-    host_files: tuple[str, ...]
-    agent: str
-    ai_agent_proxy: str
-
-
 def ask(task: Ask) -> int:
     """Ask the hosts of a partition and commit ``host_file`` rows. Returns the number of requests made."""
     store = Store(task.root)
-    known = _known(store, task.partition, timedelta(seconds=task.max_age_s))
+    max_age = timedelta(seconds=task.max_age_s)
+    known = known_files(store, "consult", task.partition, max_age)
     with store.task("consult", task.partition, task.fingerprint) as done:
         origins = sorted({origin for path in task.origins for origin in read_parquet(path)["origin"].to_pylist()})
-        wanted = [(origin, kind) for origin in origins for kind in FILES]
-        missing = [pair for pair in wanted if pair not in known]
-        fresh = list(asyncio.run(_ask_all(missing, dict(task.http)))) if task.ask and missing else []
-        rows = [known[pair] for pair in wanted if pair in known] + fresh
-        rows.sort(key=lambda row: (row["origin"], row["kind"]))
+        rows, requests = asyncio.run(_ask_all(origins, known, dict(task.http) if task.ask else None))
+        rows.sort(key=lambda row: (row["origin"], row["kind"], row["url"]))
         done.rows_in = len(origins)
-        done.write("host_file", pa.Table.from_pylist(rows, HOST_FILE.schema))
-        done.expires_at = _expiry(rows, timedelta(seconds=task.max_age_s))
-    return len(fresh)
+        done.write("host_file", batches(rows))
+        done.expires_at = _expiry(rows, max_age)
+    return requests
 
 
-def judge(task: Judge) -> int:
-    """Judge the pairs of a partition and commit ``signal`` rows. Returns the number of pairs."""
-    store = Store(task.root)
-    with store.task("consult", task.partition, task.fingerprint) as done:
-        files = {
-            (row["origin"], row["kind"]): row for path in task.host_files for row in read_parquet(path).to_pylist()
-        }
-        count = 0
+def host_files(job: Job) -> str:
+    """How host files are had: as the policy says, or as the config says if that is no laxer.
 
-        def signals() -> Iterator[pa.RecordBatch]:
-            nonlocal count
-            terms = _Terms(files, task.agent, task.ai_agent_proxy)
-            for path in task.pairs:
-                for batch in read_parquet(path, ["pair_id", "url", "origin"]).to_batches(65_536):
-                    count += batch.num_rows
-                    yield from pa.Table.from_pylist(list(_judged(batch, terms)), SIGNAL.schema).to_batches()
-
-        done.write("signal", signals())
-        done.rows_in = count
-    return count
+    Raises:
+        Refused: the config is laxer than the policy.
+    """
+    config, policy = job.config.consult.host_files, job.policy.host_files
+    chosen = config or policy
+    order = ("fetch", "cached", "off")
+    if order.index(chosen) > order.index(policy):
+        raise Refused(
+            "consult.host_files",
+            f"is '{chosen}', but the policy {job.policy.name} says '{policy}'",
+            hint=f"Leave it out, or use a policy that says 'host_files: {chosen}'",
+        )
+    return chosen
 
 
-class _Terms:
-    """What the hosts of a partition say, parsed once a host."""
-
-    def __init__(self, files: dict[tuple[str, str], dict], agent: str, ai_agent_proxy: str):
-        self._files, self._agent, self._proxy = files, agent, ai_agent_proxy
-        self._robots: dict[str, robots_txt.Robots] = {}
-        self._tdm: dict[str, tdmrep.TdmFile] = {}
-
-    def evidence(self, url: str, origin: str) -> Iterator[tuple[Evidence, datetime]]:
-        """Evidence about one URL, and when it was read. A host nobody asked is undetermined."""
-        asked = self._files.get((origin, "robots_txt"))
-        if asked is None:
-            yield Evidence("robots_txt", HOLD, "host", detail="not asked"), datetime.now(UTC)
-            return
-        if origin not in self._robots:
-            self._robots[origin] = robots_txt.from_response(asked["status"], asked["body"] or b"")
-        yield self._robots[origin].verdict(url, self._agent, self._proxy), asked["fetched_at"]
-        tdm = self._files.get((origin, "tdmrep_json"))
-        if tdm is not None:
-            if origin not in self._tdm:
-                answered = 200 <= tdm["status"] < 300 and not tdm["error"]
-                self._tdm[origin] = tdmrep.parse(tdm["body"] if answered else None, origin + "/")
-            yield tdmrep.verdict([self._tdm[origin].layer(url)]), tdm["fetched_at"]
+def options(shared: Mapping[str, Any], job: Job) -> dict[str, Any]:
+    """Keyword arguments of ``HttpOptions`` for host files, from those that all stages share."""
+    return {**shared, "total_timeout_s": job.config.consult.timeout_s, "retries": job.config.consult.retries}
 
 
-def _judged(batch: pa.RecordBatch, terms: _Terms) -> Iterator[dict]:
-    for pair_id, url, origin in zip(*(batch.column(n).to_pylist() for n in range(3)), strict=True):
-        for evidence, observed_at in terms.evidence(url, origin):
-            # Leave to fetch is not leave to train on: an Allow in robots.txt says nothing.
-            silent = evidence.verdict == NONE or (evidence.kind == "robots_txt" and evidence.verdict == ALLOW)
-            if not silent:
-                yield signal_row(pair_id, evidence, observed_at, origin, "url" if evidence.verdict != HOLD else "host")
+def partition_of(origin: str, partitions: int) -> int:
+    """The partition of ``consult`` that an origin belongs to: that of its host."""
+    host = key_host(pa.array([canonical_key(origin + "/")], pa.string()))
+    return (stable_hash(host)[0].as_py() or 0) % partitions
 
 
-def signal_row(
-    pair_id: int, evidence: Evidence, observed_at: datetime, origin: str, scope: str, hop: int | None = None
-) -> dict:
-    """A ``signal`` row for a piece of evidence; a source that is a path is completed with its origin."""
-    source = origin + evidence.source if evidence.source.startswith("/") else evidence.source or origin
-    value = "; ".join(part for part in (evidence.value, evidence.scope, evidence.detail) if part)
+def known_files(store: Store, stage: str, partition: str, max_age: timedelta) -> dict[Key, dict]:
+    """Answers that an earlier run of the same partition stored and that are still fresh."""
+    mark = store.mark(stage, partition)
+    if mark is None:
+        return {}
+    rows = [row for name in mark.files.get("host_file", []) for row in read_parquet(store.path(name)).to_pylist()]
+    oldest = datetime.now(UTC) - max_age
+    return {key_of(row): row for row in rows if answered(row) and row["fetched_at"] >= oldest}
+
+
+def batches(rows: list[dict]) -> list[pa.RecordBatch]:
+    """Rows of ``host_file``, sorted by origin, in groups that a reader may skip."""
+    return pa.Table.from_pylist(rows, HOST_FILE.schema).to_batches(_ROWS_A_GROUP)
+
+
+def answered(row: Mapping[str, Any]) -> bool:
+    """Whether an answer stands, be it "there is none". Others say "later" or lead nowhere, and are asked for again."""
+    status = row["status"]
+    return 200 <= status < 300 or (400 <= status < 500 and status != 429)
+
+
+class Asker:
+    """Asks for the files of hosts, each once.
+
+    Attributes:
+        requests: how many were made.
+    """
+
+    def __init__(self, client: Client | None, known: Mapping[Key, dict]):
+        """``client``: None asks for nothing. ``known``: rows that need not be asked for."""
+        self._client, self._known = client, known
+        self._known_of: dict[str, list[dict]] = {}
+        for (origin, _, _), row in known.items():
+            self._known_of.setdefault(origin, []).append(row)
+        # A licence file that many hosts name is asked for once.
+        self._asked: dict[tuple[str, str], asyncio.Task[dict]] = {}
+
+    @property
+    def requests(self) -> int:
+        return len(self._asked)
+
+    async def all_files(self, origins: Iterable[str]) -> list[dict]:
+        """Rows of ``host_file`` of many hosts. A slow one keeps none of the others waiting."""
+        todo, rows = deque(origins), []
+
+        async def work() -> None:
+            while todo:
+                rows.extend(await self.files(todo.popleft()))
+
+        await asyncio.gather(*(work() for _ in range(min(len(todo), _HOSTS_AT_ONCE))))
+        return rows
+
+    async def files(self, origin: str) -> list[dict]:
+        """Rows of ``host_file`` of one host."""
+        robots = await self.file(origin, "robots_txt", origin + ROBOTS.path)
+        if robots is None or not answered(robots):
+            others = (row for row in self._known_of.get(origin, ()) if row["kind"] != "robots_txt")
+            return [*([robots] if robots else []), *others]
+        wanted = [(kind, origin + file.path) for kind, file in FILES.items()]
+        wanted += [("rsl", url) for url in licence_files(robots_of(robots), origin)[:MAX_LICENCE_FILES]]
+        rows = await asyncio.gather(*(self.file(origin, kind, url) for kind, url in wanted))
+        return [robots, *filter(None, rows)]
+
+    async def file(self, origin: str, kind: str, url: str) -> dict | None:
+        """One row of ``host_file``; None if it is not known and may not be asked for."""
+        known = self._known.get((origin, kind, url))
+        if known is not None or self._client is None:
+            return known
+        if (kind, url) not in self._asked:
+            self._asked[kind, url] = asyncio.create_task(self._ask(self._client, kind, url))
+        return {"origin": origin, **await self._asked[kind, url]}
+
+    async def _ask(self, client: Client, kind: str, url: str) -> dict:
+        file = _BY_KIND[kind]
+        return {"kind": kind, **_row(await client.get(url, max_bytes=file.max_bytes, cut=file.cut))}
+
+
+async def _ask_all(
+    origins: list[str], known: Mapping[Key, dict], http: Mapping[str, Any] | None
+) -> tuple[list[dict], int]:
+    if http is None:
+        return await Asker(None, known).all_files(origins), 0
+    from ._http import Client, HttpOptions
+
+    async with Client(HttpOptions(**http)) as client:
+        asker = Asker(client, known)
+        return await asker.all_files(origins), asker.requests
+
+
+def _row(fetched: Fetched) -> dict[str, Any]:
+    is_whole = fetched.error is None
+    status = fetched.status if is_whole or (fetched.error or "").startswith("http_") else 0
     return {
-        "pair_id": pair_id,
-        "kind": evidence.kind,
-        "verdict": evidence.verdict,
-        "scope": scope,
-        "value": value or None,
-        "source": source,
-        "rule_id": None,
-        "hop": hop,
-        "observed_at": observed_at,
-    }
-
-
-async def _ask_all(wanted: Iterable[tuple[str, str]], http: dict[str, Any]) -> list[dict]:
-    from ._http import Client, HttpOptions, Request
-
-    # RFC 9309, section 2.5: a longer robots.txt is read up to the limit. Half a JSON file says nothing.
-    requests = [
-        Request(origin + FILES[kind][0], FILES[kind][1], key=(origin, kind), cut=kind == "robots_txt")
-        for origin, kind in wanted
-    ]
-    rows = []
-    async with Client(HttpOptions(**http)) as client, aclosing(client.get_all(requests)) as answers:
-        async for request, fetched in answers:
-            origin, kind = request.key
-            rows.append(_row(origin, kind, fetched))
-    return rows
-
-
-def _row(origin: str, kind: str, fetched) -> dict:
-    answered = fetched.error is None
-    status = fetched.status if answered or (fetched.error or "").startswith("http_") else 0
-    return {
-        "origin": origin,
-        "kind": kind,
         "url": fetched.url,
         "final_url": fetched.final_url if fetched.hops else None,
         "status": status,
-        "body": fetched.body if answered else None,
-        "sha256": hashlib.sha256(fetched.body).hexdigest() if answered else None,
+        "body": fetched.body if is_whole else None,
+        "sha256": hashlib.sha256(fetched.body).hexdigest() if is_whole else None,
         "error": fetched.error,
         "fetched_at": datetime.now(UTC),
     }
 
 
-def _known(store: Store, partition: str, max_age: timedelta) -> dict[tuple[str, str], dict]:
-    """Answers of an earlier run of the same partition that are still fresh."""
-    mark = store.mark("consult", partition)
-    if mark is None:
-        return {}
-    rows = [row for name in mark.files.get("host_file", []) for row in read_parquet(store.path(name)).to_pylist()]
-    oldest = datetime.now(UTC) - max_age
-    return {(row["origin"], row["kind"]): row for row in rows if _answered(row) and row["fetched_at"] >= oldest}
-
-
-def _answered(row: dict) -> bool:
-    return row["status"] != 0 and row["status"] != 429 and row["status"] < 500
+def key_of(row: Mapping[str, Any]) -> Key:
+    """What a row is found by."""
+    return row["origin"], row["kind"], row["url"]
 
 
 def _expiry(rows: list[dict], max_age: timedelta) -> datetime | None:
@@ -208,6 +238,6 @@ def _expiry(rows: list[dict], max_age: timedelta) -> datetime | None:
     if not rows:
         return None
     oldest = min(row["fetched_at"] for row in rows) + max_age
-    if all(_answered(row) for row in rows):
+    if all(answered(row) for row in rows):
         return oldest
     return min(oldest, datetime.now(UTC) + RETRY_UNANSWERED)

@@ -28,11 +28,11 @@ from ._connect import (
     target,
     url_host,
 )
+from ._headers import REDIRECTS
 from ._politeness import OVERLOADED, Host, retry_after_s
 
 __all__ = ["Client", "Fetched", "Hop", "HttpOptions", "Request"]
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Some honest sites send a Content-Security-Policy longer than the 8,190 bytes that aiohttp allows by default.
 _HEADER_BYTES = 32 * 1024
 # Idle connections hold file descriptors, of which a process often has 1,024. `get_all` begins no more requests
@@ -105,10 +105,15 @@ class Client:
         await self._resolver.close()
 
     async def get(
-        self, url: str, *, max_bytes: int | None = None, stop: Callable[[Hop], bool] | None = None
+        self,
+        url: str,
+        *,
+        max_bytes: int | None = None,
+        stop: Callable[[Hop], bool] | None = None,
+        cut: bool = False,
     ) -> Fetched:
-        """Ask for one URL. Raises nothing for anything that the web does; what ``stop`` raises comes through."""
-        fetched = await self._fetch(Request(url, max_bytes, stop), self._places)
+        """Ask for one URL; see ``Request``. Raises nothing that the web does; what ``stop`` raises comes through."""
+        fetched = await self._fetch(Request(url, max_bytes, stop, cut=cut), self._places)
         self._places.release()
         return fetched
 
@@ -224,7 +229,7 @@ class Client:
             host.answered(hop.status, retry_after_s(response.headers.get("Retry-After")), trip.attempts)
             if trip.request.stop and trip.request.stop(hop):
                 raise Failure("stopped", f"by the headers of {hop.url}")
-            if hop.status in _REDIRECTS:
+            if hop.status in REDIRECTS:
                 return self._onward(trip, hop)
             # A 206 that nobody asked for may be a part of anything.
             if not 200 <= hop.status < 300 or hop.status == 206:

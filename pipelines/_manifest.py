@@ -15,9 +15,7 @@ from typing import Any
 from ..schemas.config import Job, fingerprint
 from ..schemas.errors import ReleaseError
 from ._catalog import Catalog
-from ._release import MANIFEST, FileFact, Release
-
-FORMAT = "fairshard-release/1"
+from ._release import FORMAT, MANIFEST, FileFact, Release
 
 # What `fetch` does to the pictures. Its other keys say how politely it asked, which is not the release's affair.
 _RENDITION = (

@@ -87,7 +87,7 @@ SELECT * FROM old_signal
 UNION ALL
 SELECT violation.pair_id, CASE WHEN hash_scope.scope IS NULL THEN 'registry' ELSE 'hash_list' END AS kind,
        'deny' AS verdict, violation.scope, violation.rule_key AS value, violation.registry AS source, violation.rule_id,
-       CAST(NULL AS INTEGER) AS hop
+       CAST(NULL AS INTEGER) AS hop, CAST(NULL AS VARCHAR) AS only_if, $parser AS parser
 FROM violation
 JOIN taken ON violation.pair_id = taken.pair_id
 LEFT JOIN hash_scope ON violation.scope = hash_scope.scope
@@ -160,7 +160,7 @@ class NextRelease:
         engine.step("taken", TAKEN, keep=True)
         engine.step("withheld", WITHHELD, keep=True)
         engine.step("rule", RULE, keep=True)
-        engine.step("signal", SIGNAL)
+        engine.step("signal", SIGNAL, parser=version("fairshard"))
         engine.step("sensitive_signal", SENSITIVE_SIGNAL, keep=True)
         for name, sql in (("pair", NEXT_PAIR), ("dropped", DROPPED), ("sample", SAMPLE), ("counted", ALL_COUNTED)):
             engine.step(name, sql)

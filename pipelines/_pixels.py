@@ -1,21 +1,41 @@
-"""From an answer to ``image`` columns and a rendition: one decode for all that is made of pixels."""
+"""From an answer to ``image`` columns, a rendition, and what the file says: one decode for all that is made of pixels."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ..schemas.config import Fetch
 from ..udfs.hashing import fingerprint
 from ..udfs.rendition import Rendition
+from ._in_file import in_file
+from ._said import Said
 
 _OF_PRINTS = ("mime", "size_bytes", "width_px", "height_px", "sha256", "md5", "phash", "pdq", "pdq_quality")
 
 
-class Looker:
-    """Turns an answer into ``image`` columns and a rendition."""
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What an answer comes to.
 
-    def __init__(self, config: Fetch):
-        self._config = config
+    Attributes:
+        columns: of ``image``.
+        rendition: the encoded picture; None where there is none.
+        said: what the file says about permission.
+    """
+
+    columns: dict[str, Any]
+    rendition: bytes | None = None
+    said: tuple[Said, ...] = ()
+
+
+class Looker:
+    """Looks at answers."""
+
+    def __init__(self, config: Fetch, watermark: bool):
+        """``watermark``: look for those of models, too."""
+        self._config, self._watermark = config, watermark
         self._render = Rendition(
             image_size=config.image_size,
             resize_mode=config.resize_mode,
@@ -24,29 +44,32 @@ class Looker:
             encode_quality=config.encode_quality,
         )
 
-    def image(self, fetched: Any) -> dict[str, Any]:
-        """``image`` columns, and ``rendition`` where there is one."""
+    def look(self, fetched: Any, at: datetime) -> Look:
+        """Look at an answer that came at a time."""
         if fetched.error == "stopped":
-            return opted_out(fetched)
+            return Look(opted_out(fetched))
         if fetched.error is not None:
-            return _answered(fetched) | {"status": "failed", "error": fetched.error}
-        return _answered(fetched) | self._look(fetched.body)
+            return Look(_answered(fetched) | {"status": "failed", "error": fetched.error})
+        return self._look(fetched.body, at, _answered(fetched))
 
-    def _look(self, body: bytes) -> dict[str, Any]:
+    def _look(self, body: bytes, at: datetime, columns: dict[str, Any]) -> Look:
         prints = fingerprint(body, max_pixels=self._config.max_pixels, dihedral=True)
-        known = {name: getattr(prints, name) for name in _OF_PRINTS}
+        columns |= {name: getattr(prints, name) for name in _OF_PRINTS}
         if prints.decoded is None or prints.pdq_dihedral is None:
-            return known | {"status": "failed", "error": prints.error}
+            return Look(columns | {"status": "failed", "error": prints.error})
         rendered = self._render(prints.decoded)
         if rendered.data is None:
-            return known | {"status": "failed", "error": rendered.error}
-        return known | {
+            return Look(columns | {"status": "failed", "error": rendered.error})
+        found = in_file(body, prints.decoded.rgb if self._watermark else None, at)
+        columns |= {
             "status": "ok",
             "pdq_dihedral": b"".join(prints.pdq_dihedral),
+            "file_creators": list(found.creators) or None,
+            "file_licence": found.licence,
             "work_width_px": rendered.width_px,
             "work_height_px": rendered.height_px,
-            "rendition": rendered.data,
         }
+        return Look(columns, rendered.data, found.said)
 
 
 def _answered(fetched: Any) -> dict[str, Any]:

@@ -23,6 +23,9 @@ RELEASED = "SELECT * FROM outcome WHERE outcome = 'released'"
 SHOWN = "SELECT * FROM outcome WHERE NOT withheld"
 IMAGE = "SELECT public_image.* FROM public_image JOIN pair ON public_image.pair_id = pair.pair_id"
 
+REGISTRY_HIT = "SELECT pair_id, rule_id FROM hit"
+CAPTION_TOO = " UNION ALL SELECT pair_id, rule_id FROM caption_hit"
+
 RULED = """
 SELECT every_hit.pair_id, active.*
 FROM (SELECT pair_id, rule_id FROM registry_hit UNION SELECT pair_id, rule_id FROM hit) AS every_hit
@@ -33,7 +36,8 @@ JOIN active ON every_hit.rule_id = active.rule_id
 LICENSED = """
 SELECT pair_id FROM ruled WHERE action = 'allow'
 UNION
-SELECT pair_id FROM signal WHERE kind = 'registry' AND verdict = 'allow'
+SELECT pair_id FROM signal
+WHERE kind = 'registry' AND verdict = 'allow' AND (only_if IS NULL OR only_if = $only_if)
 """
 VIOLATION = """
 SELECT ruled.pair_id, pair.url, pair.key AS sample_key, ruled.rule_id, ruled.registry, ruled.scope,
@@ -71,10 +75,13 @@ def forbidden(release: Release, rules: pa.Table, policy: Policy, now: datetime, 
             engine.register("hash_scope", pa.table({"scope": list(HASH_SCOPES)}))
             for name, sql in consult.STEPS.items():
                 engine.step(name, sql)
-            engine.step("registry_hit", "SELECT pair_id, rule_id FROM hit", keep=True)
+            captions = policy.creator_in_caption == "deny"
+            if captions:
+                consult.caption_hits(engine)
+            engine.step("registry_hit", f"{REGISTRY_HIT}{CAPTION_TOO if captions else ''}", keep=True)
             screen.hits(engine, policy)
             engine.step("ruled", RULED)
-            engine.step("licensed", LICENSED)
+            engine.step("licensed", LICENSED, only_if=f"purpose={policy.purpose}")
             return engine.rows(VIOLATION)
         finally:
             engine.close()
@@ -90,4 +97,4 @@ def _scan(engine: DuckDBEngine, release: Release, pairs: str) -> None:
         engine.scan(name, files, schema)
     engine.step("pair", pairs, keep=True)
     engine.step("image", IMAGE, keep=True)
-    engine.step("signal", "SELECT pair_id, kind, verdict FROM public_signal")
+    engine.step("signal", "SELECT pair_id, kind, verdict, only_if FROM public_signal")

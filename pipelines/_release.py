@@ -6,8 +6,10 @@ run leaves behind can be told by its name, and ``clear`` removes it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import json
 import posixpath
 import re
 import uuid
@@ -16,19 +18,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..schemas.errors import StageError
-from ._store import checked
+from ..schemas.errors import ReleaseError, StageError
+from ._store import checked, file_system
 
+FORMAT = "fairshard-release/1"
 MANIFEST = "manifest.json"
 CATALOG = "catalog.duckdb"
 REPORT = "report.html"
 TOMBSTONES = "tombstones.parquet"
 # Names that releases give. Whatever else lies in the directory is somebody's own and stays.
 _OURS = re.compile(r"shards/\d{5,}\.(tar|parquet)|pairs/\d{5,}\.parquet|tables/[a-z_]+-\d{5,}\.parquet")
+_FILES = frozenset({MANIFEST, CATALOG, REPORT, TOMBSTONES, "README.md", "funnel.png"})
 _PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 _BLOCK_BYTES = 1 << 20
 
@@ -74,7 +77,7 @@ class Release:
 
     def __init__(self, root: str):
         self.root = root.rstrip("/")
-        self.fs, self.base = fsspec.core.url_to_fs(self.root)
+        self.fs, self.base = file_system(self.root)
 
     def path(self, name: str) -> str:
         """Path of a file on ``fs``."""
@@ -111,7 +114,8 @@ class Release:
                 yield Sink(target)  # type: ignore[arg-type]
             self.fs.mv(part, path)
         except OSError as error:
-            raise StageError(path, f"cannot be written ({error})", hint="Free the disk and run again") from error
+            hint = "Free the disk and run again" if error.errno == errno.ENOSPC else "Mend that and run again"
+            raise StageError(path, f"cannot be written ({error.strerror or error})", hint=hint) from error
         finally:
             if self.fs.exists(part):
                 self.fs.rm_file(part)
@@ -142,8 +146,7 @@ class Release:
         """Remove what an earlier or a killed run left: shards and tables but those to keep, and unfinished files."""
         kept = set(keep)
         for name in self.files():
-            leftover = _OURS.fullmatch(name) and name not in kept
-            if leftover or _PART.fullmatch(posixpath.basename(name)):
+            if name not in kept and _is_ours(name):
                 self.remove(name)
 
     def fact(self, name: str) -> FileFact:
@@ -154,6 +157,40 @@ class Release:
                 digest.update(block)  # type: ignore[arg-type]
                 total += len(block)
         return FileFact(digest.hexdigest(), total)
+
+    def require_free(self) -> None:
+        """Stop where a release may not be made: others' files are there, and some might be replaced.
+
+        A folder may be missing or empty, or hold a release, be it finished or not. Hidden files are left alone.
+
+        Raises:
+            ReleaseError: naming the first few of the files.
+        """
+        found = [] if self._is_finished() else self._foreign()
+        if found:
+            named = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+            raise ReleaseError(
+                self.root, f"holds what fairshard has not made: {named}", "an empty folder or an earlier release",
+                "Nothing was written. Choose another release_dir, or move them away",
+            )  # fmt: skip
+
+    def _is_finished(self) -> bool:
+        try:
+            document = json.loads(self.fs.cat_file(self.path(MANIFEST)))
+        except (OSError, ValueError, RecursionError):
+            return False
+        return isinstance(document, dict) and str(document.get("format")).startswith(FORMAT.rpartition("/")[0])
+
+    def _foreign(self) -> list[str]:
+        """Files that are no release's, or that one without a shard or a table would not have yet."""
+        files = [name for name in self.files() if not name.startswith(".")]
+        ours = {name for name in files if _is_ours(name)}
+        return [name for name in files if name not in (ours | _FILES if ours else ours)]
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a name is one that a release gives to a shard, a table or an unfinished file."""
+    return bool(_OURS.fullmatch(name) or _PART.fullmatch(posixpath.basename(name)))
 
 
 def rechunked(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

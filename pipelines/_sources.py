@@ -7,14 +7,16 @@ list. Column names are matched whatever their case; a list needs a URL and a tex
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import json
 import posixpath
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
@@ -22,6 +24,8 @@ import pyarrow.parquet as pq
 from ..schemas.config import Job, Source
 from ..schemas.errors import SourceError
 from ..udfs.arrow import pc
+from ._open_quotes import PLACEHOLDER, closed_quotes
+from ._store import file_system
 
 # Column of the raw schema, its type, and what lists call it. The first alias that is there is read.
 COLUMNS: dict[str, tuple[pa.DataType, tuple[str, ...]]] = {
@@ -47,6 +51,7 @@ RAW = pa.schema(
 )
 _ENDINGS = {".parquet": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _BATCH_ROWS = 65_536
+_PART_ROWS = 1_000_000
 _BLOCK_BYTES = 16 << 20
 # JSON lines have no header: one of the first lines has to look like a row.
 _FIRST_LINES = 100
@@ -64,16 +69,22 @@ class SourceFile:
         path: absolute path or URL.
         format: parquet, csv, tsv or jsonl.
         stamp: size and time of change, so that an edited list is read again.
+        row_groups: the first that is read and the first that is not, of a part of a Parquet file.
+        first_row: number of its first row in the whole file.
     """
 
     source: str
     path: str
     format: str
     stamp: str
+    row_groups: tuple[int, int] | None = None
+    first_row: int = 0
 
 
 def resolve(job: Job) -> list[SourceFile]:
     """The files of all sources, each checked: there, not empty, readable, with the columns it needs.
+
+    A list without rows is let through if another has some: of lists that were written in parts, some may be empty.
 
     Raises:
         SourceError: naming the file, what was found and what was expected. Nothing has been written.
@@ -83,15 +94,34 @@ def resolve(job: Job) -> list[SourceFile]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SourceError("sources", f"two are called '{twice[0]}'", hint="Give one of them a 'name'")
-    for file in files:
-        _check(file)
+    filled = [_check(file) for file in files]
+    if not any(filled):
+        others = f", nor has any of the {len(files) - 1} others" if len(files) > 1 else ""
+        raise SourceError(files[0].path, f"has no rows{others}", "at least one image-text pair")
     return sorted(files, key=lambda file: file.source)
 
 
-def read(file: SourceFile) -> Iterator[pa.RecordBatch]:
-    """The rows of a list as ``RAW`` batches, in order, ``source_row`` counting from 0.
+def parts(file: SourceFile) -> list[SourceFile]:
+    """A list in parts of about a million rows where it can be read from the middle, as Parquet can; else in one."""
+    if file.format != "parquet":
+        return [file]
+    with _open_binary(file) as opened:
+        metadata = pq.read_metadata(opened)
+    sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    found: list[SourceFile] = []
+    begin = row = 0
+    for end in range(1, len(sizes) + 1):
+        rows = sum(sizes[begin:end])
+        if rows >= _PART_ROWS or end == len(sizes):
+            found.append(replace(file, row_groups=(begin, end), first_row=row))
+            begin, row = end, row + rows
+    return found or [file]
 
-    A row that is not of the format (another number of cells, broken JSON) comes with ``malformed`` set.
+
+def read(file: SourceFile) -> Iterator[pa.RecordBatch]:
+    """The rows of a list or a part of one as ``RAW`` batches, in order, ``source_row`` counting from 0.
+
+    A row that is not of the format (another number of cells, an open quote, broken JSON) comes with ``malformed`` set.
 
     Raises:
         SourceError: the file ends too early or is damaged.
@@ -104,7 +134,7 @@ def read(file: SourceFile) -> Iterator[pa.RecordBatch]:
 
 
 def _resolve_one(source: Source, path: str) -> Iterator[SourceFile]:
-    fs, plain = fsspec.core.url_to_fs(path)
+    fs, plain = file_system(path)
     is_glob = any(char in plain for char in "*?[") and not fs.exists(plain)
     found = sorted(fs.glob(plain)) if is_glob else [plain]
     if not found:
@@ -128,13 +158,14 @@ def _resolve_one(source: Source, path: str) -> Iterator[SourceFile]:
         yield SourceFile(label, fs.unstrip_protocol(one) if "://" in path else one, chosen, stamp)
 
 
-def _check(file: SourceFile) -> None:
+def _check(file: SourceFile) -> bool:
+    """Refuse what is no image-text list. Returns whether it has a row."""
     try:
-        names = _column_names(file)
+        names, has_rows = _head(file)
     except _UNREADABLE as error:
         raise SourceError(file.path, f"cannot be read ({_short(error)})", f"{file.format}") from error
-    if names is None:  # JSON lines have no header
-        return
+    if names is None:
+        return has_rows
     for column in ("url", "caption"):
         if _alias(names, column) is None:
             aliases = ", ".join(COLUMNS[column][1])
@@ -143,22 +174,31 @@ def _check(file: SourceFile) -> None:
     twice = next((name for name in read_ones if names.count(name) > 1), None)
     if twice:
         raise SourceError(file.path, f"has two columns called '{twice}'", "a name of its own for each")
+    return has_rows
 
 
-def _column_names(file: SourceFile) -> list[str] | None:
+def _head(file: SourceFile) -> tuple[list[str] | None, bool]:
+    """Names of the columns, which JSON lines do not have, and whether a row follows."""
     if file.format == "parquet":
         with _open_binary(file) as opened:
-            return pq.ParquetFile(opened).schema_arrow.names
+            parquet = pq.ParquetFile(opened)
+            return parquet.schema_arrow.names, parquet.metadata.num_rows > 0
     with _open_text(file) as opened:
         if file.format == "jsonl":
             _check_json_lines(file, [line for line in itertools.islice(opened, _FIRST_LINES) if line.strip()])
-            return None
+            return None, True
         first = opened.readline()
-    return next(_csv_rows(first, file), [])
+        return _csv_names(first, file), any(line.strip() for line in opened)
 
 
-def _csv_rows(line: bytes, file: SourceFile) -> Iterator[list[str]]:
-    yield from csv.reader([line.decode("utf-8-sig")], delimiter="\t" if file.format == "tsv" else ",")
+def _csv_names(line: bytes, file: SourceFile) -> list[str]:
+    if closed_quotes(io.BytesIO(line), _delimiter(file)).read() == PLACEHOLDER:
+        raise SourceError(file.path, "opens a quote in its first line that does not close there", "names of columns")
+    return next(csv.reader([line.decode("utf-8-sig")], delimiter=_delimiter(file)), [])
+
+
+def _delimiter(file: SourceFile) -> str:
+    return "\t" if file.format == "tsv" else ","
 
 
 def _check_json_lines(file: SourceFile, lines: list[bytes]) -> None:
@@ -184,8 +224,9 @@ def _read_parquet(file: SourceFile) -> Iterator[pa.RecordBatch]:
         parquet = pq.ParquetFile(opened)
         names = {column: _alias(parquet.schema_arrow.names, column) for column in COLUMNS}
         wanted = [name for name in names.values() if name]
-        row = 0
-        for batch in parquet.iter_batches(_BATCH_ROWS, columns=wanted):
+        groups = range(*(file.row_groups or (0, parquet.num_row_groups)))
+        row = file.first_row
+        for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=groups, columns=wanted):
             yield _raw(batch, names, row, file)
             row += batch.num_rows
 
@@ -197,14 +238,15 @@ def _read_csv(file: SourceFile) -> Iterator[pa.RecordBatch]:
         bad.append(row.number)
         return "skip"
 
-    names = {column: _alias(_column_names(file) or [], column) for column in COLUMNS}
+    header, _ = _head(file)
+    names = {column: _alias(header or [], column) for column in COLUMNS}
     types = {name: pa.binary() for name in names.values() if name}
     with _open_text(file) as opened:
         reader = pa_csv.open_csv(
-            opened,
+            closed_quotes(opened, _delimiter(file)),
             pa_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),  # row numbers need one thread
             pa_csv.ParseOptions(
-                delimiter="\t" if file.format == "tsv" else ",",
+                delimiter=_delimiter(file),
                 newlines_in_values=True,
                 invalid_row_handler=set_aside,
             ),
@@ -286,8 +328,8 @@ def _raw(
 ) -> pa.RecordBatch:
     count = batch.num_rows
     if numbers is None:
-        numbers = pa.array(range(row, row + count), pa.int64())
-    columns: list[pa.Array] = [numbers, pa.array([False] * count)]
+        numbers = pa.array(np.arange(row, row + count, dtype=np.int64))
+    columns: list[pa.Array] = [numbers, pa.repeat(pa.scalar(False), count)]
     for column, (kind, _) in COLUMNS.items():
         name = names[column]
         found = pa.nulls(count, kind) if name is None else _as(batch.column(name), kind, file, name)

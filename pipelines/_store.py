@@ -31,9 +31,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as arrow_fs
 
-from ..schemas.errors import ContractError, ReleaseError, StageError
+from ..schemas.errors import ContractError, InputError, ReleaseError, StageError
 from ..schemas.tables import TABLES
 from ._memory import peak_mb
+
+# Text that hardly repeats: a dictionary of it would be built in vain.
+_DISTINCT = frozenset({"url", "url_key", "caption"})
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Store:
     """A work directory on any fsspec file system. Cheap to make; workers make their own from ``root``."""
 
     def __init__(self, root: str):
-        self.fs, self._base = fsspec.core.url_to_fs(root.rstrip("/"))
+        self.fs, self._base = file_system(root.rstrip("/"))
         # Engines take a path, not every engine a file URL.
         self.root = self._base if "file" in self.fs.protocol else root.rstrip("/")
 
@@ -273,6 +276,18 @@ class Task:
             fs.rm(folder, recursive=True)
 
 
+def file_system(path: str) -> tuple[Any, str]:
+    """The file system of a path or URL that a user gave, and the path on it.
+
+    Raises:
+        InputError: of a protocol that is not known, or whose package is not installed.
+    """
+    try:
+        return fsspec.core.url_to_fs(path)
+    except (ValueError, ImportError) as error:
+        raise InputError(path, f"cannot be reached ({error})", "a path, or a URL that fsspec knows") from error
+
+
 def listed(fs: fsspec.AbstractFileSystem, folder: str, ending: str = "") -> list[str]:
     """What lies in a folder, sorted; nothing where there is none. A glob would trip over brackets in names."""
     fs.invalidate_cache(folder)
@@ -300,8 +315,10 @@ def write_parquet(path: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch
     """
     fs, plain = arrow_filesystem(path)
     fs.create_dir(posixpath.dirname(plain), recursive=True)
+    repeating: Any = [column.name for column in schema if column.type == pa.string() and column.name not in _DISTINCT]
+    options = {"compression": "zstd", "use_dictionary": repeating}
     rows = 0
-    with fs.open_output_stream(plain) as sink, pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+    with fs.open_output_stream(plain) as sink, pq.ParquetWriter(sink, schema, **options) as writer:
         for batch in batches:
             writer.write_batch(checked(batch, schema, path))
             rows += batch.num_rows

@@ -51,8 +51,10 @@ def _story(story: Mapping[str, Any]) -> Iterator[str]:
 def _signal(signal: Mapping[str, Any]) -> str:
     hop = f", response {signal['hop']}" if "hop" in signal else ""
     value = f": {signal['value']}" if "value" in signal else ""
+    only_if = f" (if {signal['only_if']})" if "only_if" in signal else ""
     when = f"  [{signal['observed_at']}]" if "observed_at" in signal else ""
-    return f"{signal['verdict']:5} {signal['kind']} ({signal['scope']}) by {signal['source']}{hop}{value}{when}"
+    said_by = f"{signal['kind']} ({signal['scope']}) by {signal['source']}"
+    return f"{signal['verdict']:5} {said_by}{hop}{value}{only_if}{when}"
 
 
 def _image(image: Mapping[str, Any]) -> str:

@@ -1,9 +1,9 @@
 """consult: all that can be known about a pair's permission before its image is asked for.
 
 Registries are matched by URL, prefix, host, domain, creator and licence; every host is asked once for its
-robots.txt and tdmrep.json. What they say becomes ``signal`` rows; the policy gate then decides which pairs go
-no further. A registry that is missing, unreadable or too old refuses the run; a host that gives no answer
-holds its pairs.
+robots.txt, ai.txt and tdmrep.json, and for the RSL files that robots.txt names. What they say becomes ``signal``
+rows; the policy gate then decides which pairs go no further. A registry that is missing, unreadable or too old
+refuses the run; a host that gives no answer holds its pairs.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from ..schemas.config import Job, fingerprint
-from ..schemas.errors import Refused
+from ..schemas.config import fingerprint
 from ..schemas.tables import RULE
 from . import _gate, _registries
-from ._hosts import Ask, Judge, ask, judge
+from ._engine import Engine
+from ._hosts import Ask, ask, host_files, options
+from ._terms import Judge, judge
 from ._work import Work
 
 READS = ("pair",)
@@ -67,6 +68,25 @@ JOIN licence_name ON pair.licence = licence_name.licence
 JOIN active ON active.scope = 'licence' AND active.key = licence_name.folded
 """
 
+# A listed name as whole words of a caption. It refuses under policies that say so, and never permits.
+CAPTION_NAME = """
+SELECT rule_id, caption_key(key) AS name FROM active WHERE scope = 'creator' AND action = 'deny'
+"""
+CAPTION_HIT = """
+SELECT DISTINCT phrase.pair_id, caption_name.rule_id
+FROM (SELECT pair_id, unnest(phrases(caption_key(caption), $most)) AS words FROM pair) AS phrase
+JOIN caption_name ON phrase.words = caption_name.name
+"""
+CAPTION_SIGNAL = """
+UNION ALL
+SELECT caption_hit.pair_id, 'registry' AS kind, active.action AS verdict, 'caption' AS scope,
+       CASE WHEN active.sensitive THEN NULL ELSE active.key END AS value,
+       active.registry AS source, active.rule_id, CAST(NULL AS INTEGER) AS hop,
+       'creator_in_caption=deny' AS only_if, $now AS observed_at, $parser AS parser
+FROM caption_hit JOIN active ON caption_hit.rule_id = active.rule_id
+"""
+_NAME_WORDS = 8  # longer names are not looked for in captions
+
 HIT = """
 SELECT * FROM url_hit UNION ALL SELECT * FROM prefix_hit UNION ALL SELECT * FROM host_hit
 UNION ALL SELECT * FROM domain_hit UNION ALL SELECT * FROM creator_hit UNION ALL SELECT * FROM licence_hit
@@ -75,7 +95,8 @@ UNION ALL SELECT * FROM domain_hit UNION ALL SELECT * FROM creator_hit UNION ALL
 REGISTRY_SIGNAL = """
 SELECT hit.pair_id, 'registry' AS kind, active.action AS verdict, active.scope,
        CASE WHEN active.sensitive THEN NULL ELSE active.key END AS value,
-       active.registry AS source, active.rule_id, CAST(NULL AS INTEGER) AS hop, $now AS observed_at
+       active.registry AS source, active.rule_id, CAST(NULL AS INTEGER) AS hop,
+       CASE WHEN active.purpose = 'genai' THEN 'purpose=genai' END AS only_if, $now AS observed_at, $parser AS parser
 FROM hit JOIN active ON hit.rule_id = active.rule_id
 """
 
@@ -127,24 +148,6 @@ def run(work: Work) -> None:
     _gate.run(work, "consult")
 
 
-def host_files(job: Job) -> str:
-    """How host files are had: as the policy says, or as the config says if that is no laxer.
-
-    Raises:
-        Refused: the config is laxer than the policy.
-    """
-    config, policy = job.config.consult.host_files, job.policy.host_files
-    chosen = config or policy
-    order = ("fetch", "cached", "off")
-    if order.index(chosen) > order.index(policy):
-        raise Refused(
-            "consult.host_files",
-            f"is '{chosen}', but the policy {job.policy.name} says '{policy}'",
-            hint=f"Leave it out, or use a policy that says 'host_files: {chosen}'",
-        )
-    return chosen
-
-
 def check_registries(work: Work, now: datetime) -> None:
     """Refuse a job whose registries could not be used. Those that an earlier run has read are not read again.
 
@@ -160,7 +163,8 @@ def check_registries(work: Work, now: datetime) -> None:
 def match_registries(work: Work, now: datetime) -> None:
     """Write ``rule`` and the ``signal`` rows of all registries."""
     job, files = work.job, _registry_files(work)
-    task = work.task("consult", "registry", work.fingerprint("consult", job.policy.purpose, files))
+    captions = job.policy.creator_in_caption == "deny"
+    task = work.task("consult", "registry", work.fingerprint("consult", files, captions))
     if task.done:
         return
     with task:
@@ -171,12 +175,21 @@ def match_registries(work: Work, now: datetime) -> None:
         task.extra["registry_sha256"] = {one.registry.name: one.sha256 for one in loaded}
         task.extra["registry_malformed"] = {one.registry.name: one.malformed for one in loaded}
         task.write("rule", rules)
-        active = _registries.in_force(rules, now, job.policy.purpose)
+        active = _registries.in_force(rules, now)
         work.scan("consult", "pair")
         work.engine.register("active", active)
         for name, sql in STEPS.items():
             work.engine.step(name, sql)
-        work.write(task, "signal", REGISTRY_SIGNAL, now=now)
+        if captions:
+            caption_hits(work.engine)
+        signal = REGISTRY_SIGNAL + CAPTION_SIGNAL if captions else REGISTRY_SIGNAL
+        work.write(task, "signal", signal, now=now, parser=work.version)
+
+
+def caption_hits(engine: Engine) -> None:
+    """Name ``caption_hit`` on an engine: pairs whose caption holds a listed creator's name. Needs ``pair``, ``active``."""
+    engine.step("caption_name", CAPTION_NAME)
+    engine.step("caption_hit", CAPTION_HIT, most=_NAME_WORDS)
 
 
 def ask_hosts(work: Work, names: dict[str, list[str]], how: str) -> None:
@@ -203,7 +216,7 @@ def _unjudged(work: Work, names: list[str], asking: str) -> list[str]:
 def _judging(work: Work, name: str, asking: str) -> str:
     """Fingerprint of a judged partition. It names the very answers: asked again, they are judged again."""
     answers = work.store.mark("consult", name.replace("judge", "ask"))
-    return fingerprint(asking, answers and answers.committed_at, work.job.policy.ai_agent_proxy)
+    return fingerprint(asking, answers and answers.committed_at)
 
 
 def _registry_files(work: Work) -> str:
@@ -221,14 +234,12 @@ def _inputs(work: Work, partitions: int) -> str:
 
 
 def _ask_task(work: Work, folder: str, name: str, print_: str, how: str) -> Ask:
-    consult = work.job.config.consult
-    http = {**work.http, "total_timeout_s": consult.timeout_s, "retries": consult.retries}
     return Ask(
         root=work.store.root,
         partition=name,
         fingerprint=print_,
         origins=work.partition_files(f"{folder}/origins", "part", int(name[-4:])),
-        http=tuple(sorted(http.items())),
+        http=tuple(sorted(options(work.http, work.job).items())),
         max_age_s=work.job.policy.host_file_max_age_days * 86400,
         ask=how == "fetch",
     )
@@ -243,6 +254,4 @@ def _judge_task(work: Work, folder: str, name: str, print_: str) -> Judge:
         fingerprint=print_,
         pairs=work.partition_files(f"{folder}/pairs", "part", number),
         host_files=tuple(work.store.path(file) for file in (mark.files.get("host_file", []) if mark else [])),
-        agent="fairshard",
-        ai_agent_proxy=work.job.policy.ai_agent_proxy,
     )

@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 from ..examples.sample_web import FOLDER
 from ..schemas import config as configs
 from ..schemas.errors import MissingExtra
+from ._catalog import sql
 from ._run import run as run_stages
 from ._work import STAGES
 
 CONFIG = FOLDER / "config.yaml"
+_REFUSED = "SELECT url FROM outcome WHERE starts_with(reason, 'deny:') ORDER BY reason DESC, url LIMIT 1"
+_REASONS = "SELECT stage, reason, rows FROM reason ORDER BY rows DESC, reason"
 
 
 def run(folder: Path, train: bool = True) -> dict[str, Any]:
@@ -58,19 +62,31 @@ def job(folder: Path, proxy: str) -> configs.Job:
         run_dir=str(base / "run"),
         audit_dir=str(base / "audit"),
     )
-    return dataclasses.replace(loaded, config=config)
+    made = dataclasses.replace(loaded, config=config)
+    configs.check_folders(made, "demo")
+    return made
 
 
-def next_steps(folder: Path, found: dict[str, Any]) -> list[str]:
-    """What to look at next."""
-    lines = [
-        f"requests made: {found['requests']}",
-        f"dataset card:  {folder}/release/README.md",
-        f"who is out, and why:  fairshard sql {folder}/work "
-        '"SELECT reason, count(*) AS pairs FROM dropped GROUP BY reason ORDER BY pairs DESC"',
-    ]
+def next_steps(folder: Path, found: dict[str, Any], program: str = "fairshard") -> list[str]:
+    """Where things are, and commands to go on with, fit to be pasted.
+
+    Args:
+        folder: of the demo.
+        found: as ``run`` returns it.
+        program: how fairshard is called.
+    """
+    lines = [f"requests made: {found['requests']}", f"dataset card:  {folder}/release/README.md"]
     if "train" in found:
-        lines.insert(2, f"model, loss curve and retrieval:  {folder}/run")
         over = dict.fromkeys(measure["kind"] for measure in found["audit"] if measure["finding"])
-        lines.insert(3, f"audit of what it kept:  {folder}/audit; over a limit: {', '.join(over) or 'nothing'}")
+        lines.append(f"model, loss curve and retrieval:  {folder}/run")
+        lines.append(f"audit of what it kept:  {folder}/audit; over a limit: {', '.join(over) or 'nothing'}")
+    work, release = str(folder / "work"), str(folder / "release")
+    refused = sql(work, _REFUSED).to_pylist()
+    commands = [
+        ("the release in pictures", "report", release),
+        *(("why one picture is out", "explain", work, "--url", row["url"]) for row in refused),
+        ("why all the others are", "sql", work, _REASONS),
+    ]
+    for about, *command in commands:
+        lines += ["", f"# {about}", shlex.join([program, *command])]
     return lines

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ..schemas.release import OUTCOME, PUBLIC_TABLES, SIDECAR, public
+from ..schemas.release import OUTCOME, PUBLIC_TABLES, SIDECAR, TOMBSTONE, public
 from ..schemas.tables import AUDIT, TABLES, Table
 from ._work import STAGES
 
@@ -49,6 +49,11 @@ def reference() -> str:
     for name, doc, schema in (
         ("outcome", "Every pair and what became of it.", OUTCOME),
         ("sidecar", "The samples of one shard, as img2dataset would describe them: `shards/NNNNN.parquet`.", SIDECAR),
+        (
+            "tombstones",
+            "What takedowns removed: `tombstones.parquet`, for holders of a copy. Not in a first release.",
+            TOMBSTONE,
+        ),
     ):
         parts.append("\n".join([f"### {name}", "", doc, "", *_columns(schema)]) + "\n")
     parts.append(

@@ -10,8 +10,8 @@ from typing import Any
 
 from ..schemas.errors import InputError
 from ..schemas.tables import PAIR
-from ..udfs.urls import canonical_key
 from ._catalog import Catalog, open_catalog
+from ._registries import normal_key
 from ._shards import shard_name
 from ._story import explain_text as text
 
@@ -58,7 +58,7 @@ def explain(folder: str, *, url: str | None = None, pair_id: int | None = None) 
     if (url is None) == (pair_id is None):
         raise InputError("explain", "needs one thing to look for", "a URL or a pair id")
     catalog = open_catalog(folder)
-    key = canonical_key(url) if url is not None else None
+    key = normal_key("url", url) if url is not None else None
     found = _find(catalog, key, pair_id)
     return {
         "asked": {"url": url, "url_key": key, "pair_id": pair_id},

@@ -1,8 +1,8 @@
 """fetch: ask for the images of alive pairs, once a URL, and take what the answers say as evidence.
 
-Headers of every response of a redirect chain are read before its body; a refusal that binds under the policy
-ends the exchange there, so opted-out bytes are never stored. One decode gives fingerprints and the rendition.
-The original bytes are not kept.
+Headers of every response of a redirect chain are read before its body, and the terms of whatever it leads to; a
+refusal that binds under the policy ends the exchange there, so opted-out bytes are never stored. One decode gives
+fingerprints and the rendition. The original bytes are not kept.
 
 A partition is a set of hosts. When one has to be made again, what an earlier run fetched under the same
 ``fetch`` section is taken over, and only the rest is asked for.
@@ -23,21 +23,26 @@ import pyarrow as pa
 from ..schemas.config import Fetch, Job, fingerprint
 from ..schemas.errors import ConfigError
 from ..schemas.tables import DROPPED, IMAGE, SIGNAL
-from ..schemas.verdicts import COND, DENY
+from ..schemas.verdicts import DENY, HOLD
+from ..udfs import rendition
 from . import _gate
-from ._headers import KINDS, header_evidence, origin_of
-from ._hosts import signal_row
+from ._hosts import RETRY_UNANSWERED, batches, host_files, options
+from ._in_file import KINDS as FILE_KINDS
+from ._in_file import SYNTHETIC
 from ._memory import keep_freed_memory
-from ._pixels import Looker, opted_out
+from ._onward import KINDS as ONWARD_KINDS
+from ._onward import Onward, Way
+from ._pixels import Look, Looker, opted_out
+from ._said import Said
 from ._store import Store, read_parquet
 from ._work import Work
 from ._work_shard import WorkShard, read_range, work_shard
 
-READS = ("pair", "signal", "dropped")
-WRITES = ("image", "signal", "dropped")
+READS = ("pair", "host_file", "signal", "dropped")
+WRITES = ("image", "host_file", "signal", "dropped")
 
 # A host belongs to one partition, so that one worker is polite to it without asking the others.
-# A recorded permission beats what headers say, so they do not end the exchange.
+# A recorded permission beats what others say, so that does not end the exchange.
 ASKED = """
 SELECT alive.pair_id, url, CASE WHEN licensed.pair_id IS NULL THEN FALSE ELSE TRUE END AS licensed,
        CAST(((stable_hash(host) % $partitions) + $partitions) % $partitions AS INTEGER) AS part
@@ -64,8 +69,8 @@ class FetchTask:
         asked: Parquet files with ``pair_id``, ``url`` and ``licensed``.
         http: keyword arguments of ``HttpOptions``.
         config: the ``fetch`` section.
-        stops: kinds of evidence whose refusal ends an exchange; empty if none binds.
-        stops_cond: whether "a licence is offered" ends it too.
+        way: how the terms are had that responses lead to.
+        binding: which evidence ends an exchange, unless a permission is recorded.
     """
 
     root: str
@@ -75,16 +80,12 @@ class FetchTask:
     asked: tuple[str, ...]
     http: tuple[tuple[str, Any], ...]
     config: Fetch
-    stops: frozenset[str]
-    stops_cond: bool
+    way: Way
+    binding: _gate.Binding
 
-    def refuses(self, kind: str, verdict: str) -> bool:
-        """Whether such evidence in the headers ends an exchange, unless a permission is recorded."""
-        return kind in self.stops and (verdict == DENY or (verdict == COND and self.stops_cond))
-
-    def stop(self, hop: Any) -> bool:
-        """Whether a response's headers already refuse: then its body is not read."""
-        return any(self.refuses(evidence.kind, evidence.verdict) for evidence, _ in header_evidence((hop,)))
+    def refuses(self, said: Said) -> bool:
+        """Whether a piece of evidence ends an exchange, unless a permission is recorded."""
+        return self.binding.refuses(said.evidence.kind, said.evidence.verdict, said.only_if)
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,31 @@ class _Asked:
     licensed: frozenset[int]
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What a URL gave, when, what was said with it, and whether that refuses pairs without a permission."""
+
+    fetched: Any
+    at: datetime
+    look: Look
+    said: list[Said]
+    refused: bool
+
+
 @dataclass
 class _Rows:
     """What a partition has found so far."""
 
     image: list[dict] = field(default_factory=list)
     signal: list[dict] = field(default_factory=list)
+
+    def add(self, asked: _Asked, answer: _Answer, columns: dict[str, Any]) -> None:
+        """Add what one URL has brought to its pairs."""
+        closed = opted_out(answer.fetched) if answer.refused and columns["status"] == "ok" else columns
+        for pair in asked.pairs:
+            own = columns if pair in asked.licensed else closed
+            self.image.append({**_NOTHING, **own, "pair_id": pair, "fetched_at": answer.at})
+            self.signal += [said.row(pair) for said in answer.said]
 
     def dropped(self) -> list[dict]:
         """Pairs without an image. Refusals are the gate's business: here they are only not there."""
@@ -127,10 +147,11 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
         ConfigError: the job has no such partition.
     """
     config, policy = work.job.config.fetch, work.job.policy
-    stops = frozenset(policy.binding) & KINDS
+    binding = _gate.binding(policy, ONWARD_KINDS | FILE_KINDS)
+    how = host_files(work.job)
     pixels = {key: value for key, value in asdict(config).items() if key not in _MANNERS}
-    facts = fingerprint(work.version, pixels)
-    print_ = work.fingerprint("fetch", facts, sorted(stops), policy.cond, config.partitions)
+    facts = fingerprint(work.version, pixels, _looks_for_watermarks(binding))
+    print_ = work.fingerprint("fetch", facts, list(binding.drops.items()), binding.readings, how, config.partitions)
     chosen = chosen_partitions(work.job, partitions)
     if partitions is None:  # a run beside others takes nothing away
         work.store.prune("fetch", chosen)
@@ -147,6 +168,12 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
     http = work.http | {
         "total_timeout_s": config.timeout_s, "retries": config.retries, "max_bytes": config.max_bytes,
     }  # fmt: skip
+    way = Way(
+        how=how,
+        max_age_s=policy.host_file_max_age_days * 86400,
+        partitions=work.job.config.consult.partitions,
+        http=tuple(sorted(options(work.http, work.job).items())),
+    )
     tasks = [
         FetchTask(
             root=work.store.root,
@@ -156,13 +183,25 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
             asked=work.partition_files(folder, "part", int(name)),
             http=tuple(sorted(http.items())),
             config=config,
-            stops=stops,
-            stops_cond=policy.cond == "drop",
+            way=way,
+            binding=binding,
         )
         for name in undone
     ]
     for _ in work.map("fetch", fetch, tasks, lambda count: f"{count} images"):
         pass
+
+
+def get_ready() -> None:
+    """Import what a worker needs, before there is anything to fetch."""
+    from . import _http  # noqa: F401
+
+    rendition.load()
+
+
+def _looks_for_watermarks(binding: _gate.Binding) -> bool:
+    """It takes time, so only where it can matter."""
+    return binding.refuses(SYNTHETIC, DENY, None)
 
 
 def partition_names(job: Job) -> list[str]:
@@ -192,11 +231,15 @@ def fetch(task: FetchTask) -> int:
         done.rows_in = sum(len(asked.pairs) for asked in wanted.values())
         done.extra["facts"] = task.facts
         rows = _Rows()
+        onward = Onward(task.way, store, task.partition, task.refuses)
         with work_shard(done, task.partition) as shard:
             _take_over(store, task, wanted, rows, shard)
             if wanted:
-                asyncio.run(_fetch_all(task, wanted, rows, shard))
+                asyncio.run(_fetch_all(task, onward, wanted, rows, shard))
         done.extra["requested_urls"] = len(wanted)
+        done.write("host_file", batches(onward.host_files))
+        if any(map(_may_change, rows.signal)):
+            done.expires_at = datetime.now(UTC) + RETRY_UNANSWERED
         for table, found, schema in (
             ("image", rows.image, IMAGE.schema), ("signal", rows.signal, SIGNAL.schema),
             ("dropped", rows.dropped(), DROPPED.schema),
@@ -226,17 +269,25 @@ def _asked_by_url(files: tuple[str, ...]) -> dict[str, _Asked]:
 def _take_over(store: Store, task: FetchTask, wanted: dict[str, _Asked], rows: _Rows, shard: WorkShard) -> None:
     """Move what an earlier run fetched for these pairs out of ``wanted`` and into the new partition.
 
-    Where headers refuse, it is asked for again if the policy or a permission has changed what that means.
+    Where somebody refuses, it is asked for again if the policy or a permission has changed what that means; where
+    something could not be determined, in any case.
     """
     mark = store.mark("fetch", task.partition)
     if mark is None or mark.extra.get("facts") != task.facts:
         return
     images = {row["pair_id"]: row for row in _old_rows(store, mark.files.get("image", []))}
-    signals = list(_old_rows(store, mark.files.get("signal", [])))
-    refused = {row["pair_id"] for row in signals if task.refuses(row["kind"], row["verdict"])}
+    signals = [
+        row
+        for row in _old_rows(store, mark.files.get("signal", []))
+        if row["scope"] == "asset" or task.way.how != "off"  # the policy may not read files any more
+    ]
+    refusals = [row for row in signals if task.binding.refuses(row["kind"], row["verdict"], row["only_if"])]
+    refused = {row["pair_id"] for row in refusals}
+    held = {row["pair_id"] for row in signals if _may_change(row)}
 
     def stands(pair: int, licensed: bool) -> bool:
-        return pair in images and images[pair]["status"] == ("ok" if licensed or pair not in refused else "opted_out")
+        status = "ok" if licensed or pair not in refused else "opted_out"
+        return pair in images and pair not in held and images[pair]["status"] == status
 
     known = {url for url, asked in wanted.items() if all(stands(pair, pair in asked.licensed) for pair in asked.pairs)}
     pairs = {pair for url in known for pair in wanted.pop(url).pairs}
@@ -252,41 +303,40 @@ def _take_over(store: Store, task: FetchTask, wanted: dict[str, _Asked], rows: _
         rows.image.append(row)
 
 
+def _may_change(signal: dict) -> bool:
+    """Whether something could not be determined that can be asked for again. A file that cannot be read stays so."""
+    return signal["verdict"] == HOLD and signal["kind"] not in FILE_KINDS
+
+
 def _old_rows(store: Store, files: list[str]) -> Iterator[dict]:
     for name in files:
         yield from read_parquet(store.path(name)).to_pylist()
 
 
-async def _fetch_all(task: FetchTask, wanted: dict[str, _Asked], rows: _Rows, shard: WorkShard) -> None:
+async def _fetch_all(task: FetchTask, onward: Onward, wanted: dict[str, _Asked], rows: _Rows, shard: WorkShard) -> None:
     # One thread for pixels: it overlaps with the network, and img2dataset's Resizer is not made for two.
     loop = asyncio.get_running_loop()
-    looker = Looker(task.config)
+    looker = Looker(task.config, _looks_for_watermarks(task.binding))
     with ThreadPoolExecutor(1, "pixels") as pixels:
-        async with aclosing(_answers(task, wanted)) as answers:
+        async with aclosing(_answers(task, onward, wanted)) as answers:
             async for url, fetched in answers:
-                observed_at = datetime.now(UTC)
-                found = list(header_evidence(fetched.hops))
-                image = await loop.run_in_executor(pixels, looker.image, fetched)
-                data = image.pop("rendition", None)
-                asked = wanted[url]
-                if data is not None:
-                    image |= shard.add(f"{asked.pairs[0] & (2**64 - 1):016x}.{task.config.encode_format}", data)
-                refused = any(task.refuses(evidence.kind, evidence.verdict) for evidence, _ in found)
-                for pair_id in asked.pairs:
-                    # The same URL may be licensed for one pair and closed to another.
-                    closed = refused and pair_id not in asked.licensed and image["status"] == "ok"
-                    columns = opted_out(fetched) if closed else image
-                    rows.image.append({**_NOTHING, **columns, "pair_id": pair_id, "fetched_at": observed_at})
-                    rows.signal += [
-                        signal_row(pair_id, evidence, observed_at, origin_of(fetched.final_url), "asset", hop)
-                        for evidence, hop in found
-                    ]
+                at = datetime.now(UTC)
+                look = await loop.run_in_executor(pixels, looker.look, fetched, at)
+                said = [*onward.said(fetched.hops, at), *look.said]
+                answer = _Answer(fetched, at, look, said, any(map(task.refuses, said)))
+                # The same URL may be licensed for one pair and closed to another.
+                keeps = [pair for pair in wanted[url].pairs if not answer.refused or pair in wanted[url].licensed]
+                columns = look.columns
+                if look.rendition is not None and keeps:
+                    key = f"{wanted[url].pairs[0] & (2**64 - 1):016x}.{task.config.encode_format}"
+                    columns = columns | shard.add(key, look.rendition)
+                rows.add(wanted[url], answer, columns)
 
 
-async def _answers(task: FetchTask, wanted: dict[str, _Asked]) -> AsyncGenerator[tuple[str, Any]]:
-    from ._http import Client, HttpOptions, Request
+async def _answers(task: FetchTask, onward: Onward, wanted: dict[str, _Asked]) -> AsyncGenerator[tuple[str, Any]]:
+    from ._http import Client, HttpOptions
 
-    requests = [Request(url, stop=None if asked.licensed else task.stop, key=url) for url, asked in wanted.items()]
-    async with Client(HttpOptions(**dict(task.http))) as client, aclosing(client.get_all(requests)) as answers:
-        async for request, fetched in answers:
-            yield request.key, fetched
+    asked = {url: bool(asked.licensed) for url, asked in wanted.items()}
+    async with Client(HttpOptions(**dict(task.http))) as client, aclosing(onward.answers(client, asked)) as answers:
+        async for answer in answers:
+            yield answer

@@ -1,7 +1,8 @@
 """ingest: image-text lists into canonical pairs.
 
 Every row of every source becomes one ``pair`` or one ``rejected`` row with a reason. The lists are read and
-normalised file by file, in Arrow; one SQL pass then finds rows that say the same as an earlier one.
+normalised part by part, in Arrow, and each part is committed; one SQL pass over the ids of all then finds rows that
+say the same as an earlier one, and the parts are written without them.
 
 Source rows whose canonical URL and cleaned caption are equal are one pair: the first, by source name and
 row, stays. A caption is cut at ``ingest.caption_max_chars`` characters.
@@ -9,187 +10,196 @@ row, stays. A caption is cut at ``ingest.caption_max_chars`` characters.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from ..schemas.config import fingerprint
-from ..schemas.tables import PAIR, REJECTED
+from ..schemas.errors import SourceError
+from ..schemas.tables import PAIR
 from ..udfs.arrow import pc
-from ..udfs.text import caption_clean, stable_hash
-from ..udfs.urls import url_href, url_key
 from . import _sources
+from ._candidates import candidates, pairs, spooled, unspooled
+from ._progress import log
 from ._sources import SourceFile
-from ._store import write_parquet
+from ._store import Store, Task, read_parquet, write_parquet
 from ._work import Work
 
 READS = ()
 WRITES = ("pair", "rejected")
 
-# Rows as they come out of the Arrow step: usable ones without a reason, with their domain still to be found.
-CANDIDATE = pa.schema(
-    [field.with_nullable(True) for field in PAIR.schema if field.name not in ("host", "domain")]
-    + [REJECTED.schema.field("reason").with_nullable(True)]
+# What it takes to find equal rows. Parts are numbered in the order of the sources' names and their rows.
+ROW = pa.schema(
+    [
+        pa.field("pair_id", pa.int64()),
+        pa.field("check_id", pa.int64()),
+        pa.field("part", pa.int32()),
+        pa.field("source_row", pa.int64()),
+        pa.field("reason", pa.string()),
+    ]
 )
 
 # Ids that occur more than once are few; only their rows are sorted.
-REPEATED = "SELECT pair_id FROM candidate WHERE reason IS NULL GROUP BY pair_id HAVING count(*) > 1"
+REPEATED = "SELECT pair_id FROM listed WHERE reason IS NULL GROUP BY pair_id HAVING count(*) > 1"
 
 RANKED = """
-SELECT candidate.pair_id, source, source_row, url_key, caption,
-       row_number() OVER (PARTITION BY candidate.pair_id ORDER BY source, source_row) AS place,
-       first_value(url_key) OVER (PARTITION BY candidate.pair_id ORDER BY source, source_row) AS first_key,
-       first_value(caption) OVER (PARTITION BY candidate.pair_id ORDER BY source, source_row) AS first_caption
-FROM candidate JOIN repeated ON candidate.pair_id = repeated.pair_id
-WHERE reason IS NULL
+SELECT part, source_row, check_id,
+       row_number() OVER (PARTITION BY listed.pair_id ORDER BY part, source_row) AS place,
+       first_value(check_id) OVER (PARTITION BY listed.pair_id ORDER BY part, source_row) AS first_check_id
+FROM listed JOIN repeated ON listed.pair_id = repeated.pair_id
 """
 
 # A different pair with the same 64-bit id would be merged by every later join, so it is set aside by name.
 LATER = """
-SELECT source, source_row,
-       CASE WHEN url_key = first_key AND caption = first_caption THEN 'duplicate_row' ELSE 'id_collision' END AS reason
+SELECT part, source_row,
+       CASE WHEN check_id = first_check_id THEN 'duplicate_row' ELSE 'id_collision' END AS reason
 FROM ranked WHERE place > 1
 """
+LATER_ROW = "SELECT part, source_row FROM later"
+LATER_ROW_SCHEMA = pa.schema([("part", pa.int32()), ("source_row", pa.int64())])
 
 ALL_REJECTED = """
-SELECT source, source_row, reason FROM candidate WHERE reason IS NOT NULL
-UNION ALL
-SELECT source, source_row, reason FROM later
+SELECT source, source_row, reason
+FROM (
+    SELECT part, source_row, reason FROM listed WHERE reason IS NOT NULL
+    UNION ALL
+    SELECT part, source_row, reason FROM later
+) AS refused
+JOIN source_part ON refused.part = source_part.part
 """
 
-KEPT = """
-SELECT candidate.*, key_host(candidate.url_key) AS host
-FROM candidate LEFT JOIN later
-  ON candidate.source = later.source AND candidate.source_row = later.source_row
-WHERE candidate.reason IS NULL AND later.source IS NULL
-"""
-
-# The public suffix list is a Python affair: asked once a host, not once a pair.
-HOST = "SELECT host, host_domain(host) AS domain FROM (SELECT DISTINCT host FROM kept) AS distinct_host"
-
-ALL_PAIRS = "SELECT kept.*, host_name.domain FROM kept JOIN host_name ON kept.host = host_name.host"
+# Where parts that have been read wait for the last. It is no stage, so nobody takes them for pairs.
+_LISTS = "ingest-lists"
 
 
 @dataclass(frozen=True)
-class Normalise:
-    """One file to normalise: what a worker is given."""
+class Read:
+    """A part of a list to read: what a worker is given."""
 
+    root: str
+    partition: str
+    fingerprint: str
     file: SourceFile
     caption_max_chars: int
+
+
+@dataclass(frozen=True)
+class Write:
+    """A part to write: its candidates, files with the rows of it that repeat earlier ones, and where pairs go."""
+
+    source: str
+    candidates: str
+    later: tuple[str, ...]
     target: str
 
 
-def normalise(task: Normalise) -> int:
-    """Read one list and write its rows as ``CANDIDATE``. Returns the number of rows."""
-    batches = (candidates(batch, task.file.source, task.caption_max_chars) for batch in _sources.read(task.file))
-    return write_parquet(task.target, CANDIDATE, batches)
+def read(task: Read) -> int:
+    """Read one part of a list and commit its candidates. Returns the number of rows."""
+    number = int(task.partition)
+    with Store(task.root).task(_LISTS, task.partition, task.fingerprint) as done:
+        found, rows = done.scratch("candidates"), done.scratch("rows")
+        batches = (candidates(raw, task.caption_max_chars) for raw in _sources.read(task.file))
+        count = write_parquet(rows, ROW, (_row(batch, number) for batch in spooled(batches, found)))
+        done.rows_in = count
+        done.keep(found, _kept(number, "candidates"))
+        done.keep(rows, _kept(number, "rows"))
+    return count
 
 
-def candidates(raw: pa.RecordBatch, source: str, caption_max_chars: int) -> pa.RecordBatch:
-    """Canonical form of raw rows, each either usable or with a reason.
-
-    Args:
-        raw: ``_sources.RAW``.
-        source: name of the source.
-        caption_max_chars: where captions are cut.
-
-    Returns:
-        ``CANDIDATE``[n]; ``reason`` is null where the row is usable, and ``pair_id`` where it is not.
-    """
-    count = raw.num_rows
-    url, url_broken = _text(raw.column("url"))
-    caption, caption_broken = _text(raw.column("caption"))
-    trimmed = pc.utf8_trim_whitespace(url)
-    href = url_href(trimmed)
-    key = url_key(href)
-    text = caption_clean(caption, pa.array([caption_max_chars] * count, pa.int32()))
-    reason = pc.case_when(
-        pc.make_struct(
-            raw.column("malformed"),
-            pc.or_(url_broken, caption_broken),
-            pc.fill_null(pc.equal(pc.utf8_length(trimmed), 0), True),
-            pc.is_null(href),
-            pc.is_null(key),
-            pc.is_null(text),
-        ),
-        "malformed_row", "bad_encoding", "null_url", "bad_url", "unsupported_scheme", "null_caption",
-    )  # fmt: skip
-    usable = pc.is_null(reason)
-    separator = pa.scalar("\x1f")  # cannot occur in a cleaned caption
-    pair_id = stable_hash(pc.binary_join_element_wise(key, text, separator, null_handling="emit_null"))
-    columns = {
-        "pair_id": pc.if_else(usable, pair_id, pa.scalar(None, pa.int64())),
-        "url": href,
-        "url_key": key,
-        "caption": text,
-        "source": pa.array([source] * count, pa.string()),
-        "source_row": raw.column("source_row"),
-        "reason": reason,
-        **{name: _optional(raw.column(name), PAIR.schema.field(name).type) for name in _OPTIONAL},
-    }
-    return pa.RecordBatch.from_pydict({name: columns[name] for name in CANDIDATE.names}, schema=CANDIDATE)
+def write(task: Write) -> int:
+    """Write the pairs of one part. Returns their number."""
+    later = pa.array([row for file in task.later for row in read_parquet(file)["source_row"].to_pylist()], pa.int64())
+    usable = (_usable(batch, later) for batch in unspooled(task.candidates))
+    return write_parquet(task.target, PAIR.schema, (pairs(batch, task.source) for batch in usable))
 
 
 def run(work: Work) -> None:
     """Read the sources of the job.
 
     Raises:
-        SourceError: a source is missing, empty, of another format or without the columns it needs.
+        SourceError: a source is missing, empty, of another format or without the columns it needs, or none has a row.
     """
     files = _sources.resolve(work.job)
     task = work.task("ingest", "all", fingerprint(work.version, "ingest", work.job.config.ingest, files))
-    if task.done:
-        return
-    work.store.prune("ingest", ["all"])
-    with task:
-        parts = [
-            Normalise(file, work.job.config.ingest.caption_max_chars, task.scratch(f"{number}.parquet"))
-            for number, file in enumerate(files)
-        ]
-        done = work.map("ingest", normalise, parts, lambda rows: f"{rows:,} rows")
-        task.rows_in = sum(done)
-        task.extra["sources"] = [file.source for file in files]
-        work.engine.scan("candidate", [part.target for part in parts], CANDIDATE)
-        work.engine.step("repeated", REPEATED)
-        work.engine.step("ranked", RANKED)
-        work.engine.step("later", LATER)
-        work.engine.step("kept", KEPT)
-        work.engine.step("host_name", HOST)
-        work.write(task, "rejected", ALL_REJECTED)
-        work.write(task, "pair", ALL_PAIRS)
+    if not task.done:
+        work.store.prune("ingest", ["all"])
+        with task:
+            parts = [part for file in files for part in _sources.parts(file)]
+            task.rows_in = read_lists(work, parts)
+            task.extra["sources"] = [file.source for file in files]
+            write_pairs(work, task, parts)
+    work.store.prune(_LISTS, [])
 
 
-_OPTIONAL = [
-    field.name
-    for field in PAIR.schema
-    if field.name not in ("pair_id", "url", "url_key", "host", "domain", "caption", "source", "source_row")
-]
+def read_lists(work: Work, parts: Sequence[SourceFile]) -> int:
+    """Commit the candidates of all parts, but those that an earlier run has. Returns the number of rows.
 
-
-def _text(array: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Bytes as text, null where they are not UTF-8, and which those were."""
+    Raises:
+        SourceError: a list ends too early or is damaged. Then none is kept.
+    """
+    tasks = [_read_task(work, number, part) for number, part in enumerate(parts)]
+    names = [task.partition for task in tasks]
+    work.store.prune(_LISTS, names)
+    undone = [task for task in tasks if not work.task(_LISTS, task.partition, task.fingerprint).done]
     try:
-        return array.cast(pa.string()), pa.array([False] * len(array))
-    except pa.ArrowInvalid:
-        decoded = pa.array([_decoded(value) for value in array.to_pylist()], pa.string())
-        return decoded, pc.and_(pc.is_valid(array), pc.is_null(decoded))
+        for _ in work.map("ingest: lists", read, undone, lambda rows: f"{rows:,} rows"):
+            pass
+    except SourceError:
+        work.store.prune(_LISTS, [])
+        raise
+    rows = Counter({part.path: 0 for part in parts})
+    for mark, part in zip(work.store.marks(_LISTS), parts, strict=True):
+        rows[part.path] += mark.rows_in or 0
+    for path in sorted(path for path, count in rows.items() if not count):
+        log.info("ingest: %s has no rows", path)
+    return rows.total()
 
 
-def _decoded(value: bytes | None) -> str | None:
-    try:
-        return None if value is None else value.decode()
-    except UnicodeDecodeError:
-        return None
+def write_pairs(work: Work, task: Task, parts: Sequence[SourceFile]) -> None:
+    """Write ``pair`` and ``rejected`` from the candidates of all parts."""
+    numbers = range(len(parts))
+    sources = [part.source for part in parts]
+    work.engine.scan("listed", [work.store.path(_kept(number, "rows")) for number in numbers], ROW)
+    work.engine.register("source_part", pa.table({"part": pa.array(numbers, pa.int32()), "source": sources}))
+    work.engine.step("repeated", REPEATED)
+    work.engine.step("ranked", RANKED)
+    work.engine.step("later", LATER, keep=True)
+    work.write(task, "rejected", ALL_REJECTED)
+    folder = task.scratch("later")
+    work.engine.write(LATER_ROW, folder, LATER_ROW_SCHEMA, partition_by="part")
+    tasks = [
+        Write(
+            source=source,
+            candidates=work.store.path(_kept(number, "candidates")),
+            later=work.partition_files(folder, "part", number),
+            target=f"{task.folder('pair')}/part-{number:05d}.parquet",
+        )
+        for number, source in zip(numbers, sources, strict=True)
+    ]
+    for _ in work.map("ingest: pairs", write, tasks, lambda rows: f"{rows:,} pairs"):
+        pass
 
 
-def _optional(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A column of the source's own, null where it is out of range or empty: it can refuse nothing."""
-    if kind == pa.string():
-        text = pc.utf8_trim_whitespace(_text(array)[0])
-        return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
-    if kind == pa.int32():
-        rounded = pc.round(array)
-        sane = pc.and_(pc.greater(rounded, 0), pc.less(rounded, 2**31))
-        return pc.if_else(sane, rounded, pa.scalar(None, pa.float64())).cast(kind)
-    finite = pc.is_finite(array)
-    return pc.if_else(finite, array, pa.scalar(None, pa.float64())).cast(kind)
+def _read_task(work: Work, number: int, part: SourceFile) -> Read:
+    limit = work.job.config.ingest.caption_max_chars
+    return Read(work.store.root, f"{number:05d}", fingerprint(work.version, limit, part), part, limit)
+
+
+def _kept(number: int, kind: str) -> str:
+    return f"{_LISTS}/{number:05d}.{kind}"
+
+
+def _row(batch: pa.RecordBatch, part: int) -> pa.RecordBatch:
+    """``ROW``[n]"""
+    columns = [
+        pa.repeat(pa.scalar(part, pa.int32()), batch.num_rows) if name == "part" else batch.column(name)
+        for name in ROW.names
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=ROW)
+
+
+def _usable(batch: pa.RecordBatch, later: pa.Array) -> pa.RecordBatch:
+    repeats = pc.is_in(batch.column("source_row"), value_set=later)
+    return batch.filter(pc.and_not(pc.is_null(batch.column("reason")), repeats))

@@ -7,10 +7,9 @@ from typing import Any
 
 from ..schemas.errors import InputError, ReleaseError
 from ..udfs.hashing import Fingerprint, fingerprint
-from ..udfs.text import fold_name
-from ..udfs.urls import canonical_key
 from . import _manifest
 from ._catalog import Catalog, open_catalog
+from ._registries import normal_key
 from ._release import Release
 from ._shards import shard_name
 from ._story import lookup_text as text
@@ -32,6 +31,12 @@ FROM outcome WHERE creator IN (
     SELECT creator FROM (SELECT DISTINCT creator FROM outcome) WHERE name_key(creator) = $key
 )
 """
+
+_BY_KEY = {
+    "url": (_BY_URL, "an http or https URL"),
+    "creator": (_BY_CREATOR, "a name"),
+    "domain": (_BY_DOMAIN, "a domain such as example.org"),
+}
 
 # The strictest tie to each picture: the same bytes, else the same look. Hashes of flat pictures mean nothing.
 _BY_PICTURE = """
@@ -98,8 +103,11 @@ def lookup(
         limits = _manifest.load(Release(folder))["policy"]
         notes = _find_picture(catalog, _hashed(value), limits)
     else:
-        sql, key = {"url": (_BY_URL, _url), "creator": (_BY_CREATOR, _name), "domain": (_BY_DOMAIN, _host)}[kind]
-        _found(catalog, sql, key=key(value))
+        sql, expected = _BY_KEY[kind]
+        key = normal_key(kind, value)
+        if key is None:
+            raise InputError("lookup", f"is asked about {value!r}", expected)
+        _found(catalog, sql, key=key)
     answer = _answer(catalog)
     return {
         "asked": asked,
@@ -145,7 +153,10 @@ def _hashed(path: str) -> Fingerprint:
         data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})", "a picture") from error
-    return fingerprint(data, dihedral=True)
+    picture = fingerprint(data, dihedral=True)
+    if picture.error == "not_an_image":
+        raise InputError(path, f"is no picture: {picture.error_detail}", "a picture")
+    return picture
 
 
 def _withheld(catalog: Catalog) -> list[str]:
@@ -154,23 +165,3 @@ def _withheld(catalog: Catalog) -> list[str]:
         f"{count:,} pairs that were left out are covered by lists that may not be published; they cannot be looked up."
     )
     return [said] if count else []
-
-
-def _url(value: str) -> str:
-    return _or_refuse(canonical_key(value), value, "an http or https URL")
-
-
-def _name(value: str) -> str:
-    return _or_refuse(fold_name(value), value, "a name")
-
-
-def _host(value: str) -> str:
-    key = canonical_key(value if "://" in value else f"https://{value.removeprefix('*.')}")
-    host = key.partition("/")[0] if key else None
-    return _or_refuse(host, value, "a domain such as example.org")
-
-
-def _or_refuse(key: str | None, value: str, expected: str) -> str:
-    if key is None:
-        raise InputError("lookup", f"is asked about {value!r}", expected)
-    return key

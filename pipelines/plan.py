@@ -31,13 +31,14 @@ def run(job: Job, other_policy: str | None = None) -> dict[str, Any]:
         other_policy: a preset or a file; then the evidence in the work directory is judged by it.
 
     Raises:
-        SourceError, RegistryError, MissingExtra, Refused: what would stop the run.
+        ConfigError, ReleaseError, SourceError, RegistryError, MissingExtra, Refused: what would stop the run.
         ReleaseError: another policy is asked about and the job was never run.
     """
     if other_policy is not None:
         other = policies.load(other_policy, job.folder)
         return {"policy": dataclasses.asdict(other), **judged(job, other)}
-    files = _run.preflight(job, STAGES)
+    _run.require_extras(job, STAGES)
+    files = _run.preflight(job, ())
     registries = _registries.load(job, datetime.now(UTC))
     store = Store(job.work_dir)
     return {
@@ -88,8 +89,9 @@ def show(found: dict[str, Any], console: Console) -> None:
         console.print(f"source {source['name']}: {source['format']}{rows}", markup=False)
     for registry in found["registries"]:
         hidden = ", sensitive" if registry["sensitive"] else ""
+        lost = f", {registry['malformed']:,} malformed and left out" if registry["malformed"] else ""
         console.print(
-            f"registry {registry['name']}: {registry['rules']:,} by {registry['scope']}{hidden}", markup=False
+            f"registry {registry['name']}: {registry['rules']:,} by {registry['scope']}{hidden}{lost}", markup=False
         )
     for stage in found["stages"]:
         done = stage["partitions_done"]

@@ -11,6 +11,7 @@ lie there, and a takedown does not carry it over. The same release gives the sam
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -19,7 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ..schemas.errors import MissingExtra, ReleaseError
+from ..schemas.errors import InputError, MissingExtra, ReleaseError
 from ._card import policy_words
 from ._catalog import Catalog, open_catalog
 from ._manifest import load
@@ -46,7 +47,7 @@ GROUP BY label ORDER BY rows DESC, label
 _SHARES = {
     "host": "host",
     "creator": "creator",
-    "licence": "coalesce(licence, '(none stated)')",
+    "licence": "coalesce(nullif(licence, '?'), '(not stated)')",  # LAION's word for it
 }
 # Of those that have one: a missing creator is nobody.
 _SHARE = """
@@ -95,8 +96,12 @@ _KIND_WORDS = {
     "registry": "opt-out registry",
     "hash_list": "hash list",
     "robots_txt": "robots.txt",
-    "x_robots_tag": "X-Robots-Tag header",
+    "content_signal": "Content-Signal",
+    "aipref": "AIPREF preference",
+    "ai_txt": "ai.txt",
+    "rsl": "RSL licence file",
     "tdmrep": "TDM reservation",
+    "x_robots_tag": "X-Robots-Tag header",
     "http_status": "HTTP status",
 }
 _REASON_WORDS = {
@@ -132,6 +137,7 @@ def write(folder: str, out: str | None = None) -> str:
     Raises:
         MissingExtra: jinja2 is not installed.
         ReleaseError: not a finished release, or its files cannot be read.
+        InputError: ``out`` cannot be written.
     """
     page = html(folder).encode()
     if out is None:
@@ -139,8 +145,13 @@ def write(folder: str, out: str | None = None) -> str:
         release.put(REPORT, page)
         return release.path(REPORT)
     part = Path(f"{out}.part")
-    part.write_bytes(page)
-    os.replace(part, out)
+    try:
+        part.write_bytes(page)
+        os.replace(part, out)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # there may be no folder that it could lie in
+            part.unlink()
+        raise InputError(out, f"cannot be written ({error.strerror})", "a file in a folder that is there") from error
     return out
 
 

@@ -1,9 +1,10 @@
-"""screen: pictures against hash lists, then the policy gate again, with all that fetching has brought to light.
+"""screen: pictures against hash and creator lists, then the policy gate again, with all that fetching has found.
 
 Lists of bytes (md5, sha256) match exactly. Lists of looks (pHash, PDQ) match within the policy's radius, exact to
 the bit; PDQ also in the seven flips and rotations if the policy says so. A picture whose PDQ quality is below the
 policy's is too flat for either look. A URL that redirected into a listed one is opted out as if it had been asked
-for itself. The gate then reads every ``signal`` so far: hash lists, response headers, host files, registries.
+for itself, and so is a picture whose file names a listed creator. The gate then reads every ``signal`` so far: hash
+lists, files, response headers, host files, registries.
 """
 
 from __future__ import annotations
@@ -70,11 +71,20 @@ JOIN moved_parent ON moved.final_host = moved_parent.final_host
 JOIN active ON active.scope = 'domain' AND active.key = moved_parent.parent
 """
 
+# Creators that a file names, beside those of the source, which `consult` has matched.
+FILE_CREATOR = "SELECT pair_id, unnest(file_creators) AS creator FROM image WHERE file_creators IS NOT NULL"
+CREATOR_HIT = """
+SELECT DISTINCT named.pair_id, active.rule_id, CAST(NULL AS INTEGER) AS distance
+FROM (SELECT pair_id, name_key(creator) AS folded FROM file_creator) AS named
+JOIN active ON active.scope = 'creator' AND active.key = named.folded
+"""
+
 HIT = """
 SELECT pair_id, rule_id, distance FROM bytes_hit
 UNION ALL SELECT pair_id, rule_id, distance FROM phash_hit
 UNION ALL SELECT pair_id, rule_id, distance FROM pdq_hit
 UNION ALL SELECT pair_id, rule_id, distance FROM moved_hit
+UNION ALL SELECT pair_id, rule_id, distance FROM creator_hit
 """
 
 # What a sensitive list holds is not repeated: the rule's number is enough for whoever has the list.
@@ -84,7 +94,8 @@ SELECT hit.pair_id,
        active.action AS verdict, active.scope,
        CASE WHEN active.sensitive THEN NULL
             ELSE active.key || coalesce(' at ' || CAST(hit.distance AS VARCHAR) || ' bits', '') END AS value,
-       active.registry AS source, active.rule_id, CAST(NULL AS INTEGER) AS hop, $now AS observed_at
+       active.registry AS source, active.rule_id, CAST(NULL AS INTEGER) AS hop,
+       CASE WHEN active.purpose = 'genai' THEN 'purpose=genai' END AS only_if, $now AS observed_at, $parser AS parser
 FROM hit JOIN active ON hit.rule_id = active.rule_id
 WHERE active.action = 'deny'
 """
@@ -98,19 +109,19 @@ def run(work: Work) -> None:
 
 
 def match_lists(work: Work, now: datetime) -> None:
-    """Write the ``signal`` rows of hash lists, and of registries that name where a redirect ended."""
+    """Write the ``signal`` rows of hash lists, and of registries that name where a redirect ended or who is in a file."""
     policy = work.job.policy
     radii = (policy.phash_max_distance, policy.pdq_max_distance, policy.pdq_min_quality, policy.pdq_dihedral)
-    task = work.task("screen", "lists", work.fingerprint("screen", radii, policy.purpose))
+    task = work.task("screen", "lists", work.fingerprint("screen", radii))
     if task.done:
         return
     rules = work.store.read("rule")
     with task:
         task.expires_at = _registries.next_change(rules, now)
         work.scan("screen", "pair", "image")
-        work.engine.register("active", _registries.in_force(rules, now, policy.purpose))
+        work.engine.register("active", _registries.in_force(rules, now))
         hits(work.engine, policy)
-        work.write(task, "signal", SIGNAL, now=now)
+        work.write(task, "signal", SIGNAL, now=now, parser=work.version)
 
 
 def hits(engine: Engine, policy: Policy) -> None:
@@ -122,6 +133,8 @@ def hits(engine: Engine, policy: Policy) -> None:
     engine.step("bytes_hit", BYTES_HIT)
     for name, sql in (("final", FINAL), ("moved", MOVED), ("moved_parent", MOVED_PARENT), ("moved_hit", MOVED_HIT)):
         engine.step(name, sql)
+    engine.step("file_creator", FILE_CREATOR)
+    engine.step("creator_hit", CREATOR_HIT)
     engine.step("list_word", PHASH_LIST, keep=True)
     engine.step("look_word", PHASH_LOOK, keep=True)
     _near.listed(engine, 1, policy.phash_max_distance)

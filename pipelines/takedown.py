@@ -33,7 +33,7 @@ from . import _card, _manifest
 from ._engine import DuckDBEngine
 from ._next_release import NextRelease, Taken, require_whole
 from ._recheck import RELEASED, SHOWN, forbidden
-from ._registries import Loaded
+from ._registries import Loaded, warn_of_age
 from ._release import MANIFEST, TOMBSTONES, Release
 from .verify import loaded
 
@@ -69,10 +69,11 @@ def takedown(
     read = ("pairs/", "tables/", TOMBSTONES)
     require_whole(old, manifest, sorted(name for name in {*old.files(), *manifest["files"]} if name.startswith(read)))
     rules = pa.concat_tables([each.rules for each in lists])
-    policy = typed_yaml.build(Policy, manifest["policy"], f"{MANIFEST}: policy")
+    policy, now = typed_yaml.build(Policy, manifest["policy"], f"{MANIFEST}: policy"), now or datetime.now(UTC)
+    warn_of_age(lists, policy, now)
     # A sensitive rule also silences what is told of pairs that were dropped for other reasons, as in `emit`.
     pairs = SHOWN if any(each.registry.sensitive for each in lists) else RELEASED
-    violation = forbidden(old, rules, policy, now or datetime.now(UTC), pairs)
+    violation = forbidden(old, rules, policy, now, pairs)
     if not pc.count(violation["sample_key"]).as_py():
         return Taken()
     with _place(out) as (new, scratch):
@@ -136,7 +137,8 @@ def _require_free(old: Release, out: str) -> None:
             raise InputError(out, "is not empty", "a folder that does not exist yet")
         return
     if os.path.lexists(out) and (not os.path.isdir(out) or os.listdir(out)):
-        raise InputError(out, "is not empty", "a folder that does not exist yet")
+        found = "is not empty" if os.path.isdir(out) else "is a file"
+        raise InputError(out, found, "a folder that does not exist yet")
     root = os.path.realpath(old.base)
     if "://" not in old.root and os.path.commonpath([root, os.path.realpath(out)]) == root:
         raise InputError(out, f"lies in the release {old.root}", "a folder of its own")
@@ -150,7 +152,10 @@ def _place(out: str) -> Iterator[tuple[Release, str]]:
             yield Release(out), scratch
         return
     parent, name = os.path.split(os.path.abspath(out))
-    os.makedirs(parent, exist_ok=True)
+    try:
+        os.makedirs(parent, exist_ok=True)
+    except OSError as error:
+        raise InputError(out, f"cannot be made ({error.strerror})", "a folder that can be written to") from error
     with tempfile.TemporaryDirectory(dir=parent, prefix=f".{name}.", suffix=".part") as folder:
         yield Release(f"{folder}/release"), f"{folder}/scratch"
         os.replace(f"{folder}/release", out)

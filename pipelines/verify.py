@@ -21,7 +21,7 @@ from ..schemas.policy import Policy
 from . import _manifest
 from ._catalog import Catalog, open_release
 from ._recheck import violations
-from ._registries import Loaded, load_one
+from ._registries import Loaded, load_one, warn_of_age
 from ._release import CATALOG, MANIFEST, REPORT, Release
 from ._shards import Sample, read_samples, shard_name
 from ._store import read_parquet
@@ -59,14 +59,25 @@ def line(finding: Finding) -> str:
     return f"{finding['kind']}: {finding['where']}: {finding['found']}; expected {finding['expected']}"
 
 
-def rules(registries: Sequence[str]) -> pa.Table | None:
-    """The rules of all registries, whatever their age; None if there are none. Raises as ``loaded``."""
-    tables = [registry.rules for registry in loaded(registries)]
-    return pa.concat_tables(tables) if tables else None
+def check(folder: str, registries: Sequence[str]) -> list[Finding]:
+    """``verify`` against registries as the command line names them. Warns of one that the policy would call stale.
+
+    Raises:
+        InputError, RegistryError: as ``loaded``.
+        ReleaseError: as ``verify``.
+    """
+    lists, now = loaded(registries), datetime.now(UTC)
+    warn_of_age(lists, _policy(_manifest.load(Release(folder))), now)
+    return verify(folder, rules(lists), now)
+
+
+def rules(lists: Sequence[Loaded]) -> pa.Table | None:
+    """The rules of some registries; None if there are none."""
+    return pa.concat_tables([one.rules for one in lists]) if lists else None
 
 
 def loaded(registries: Sequence[str], sensitive: bool = False) -> list[Loaded]:
-    """Registries as the command line names them, ``SCOPE=FILE`` each, named after the file.
+    """Registries as the command line names them, ``SCOPE=FILE`` each, named after the file, whatever their age.
 
     Raises:
         InputError: not of that form, or no such scope.
@@ -102,7 +113,7 @@ def verify(folder: str, today: pa.Table | None = None, now: datetime | None = No
         for row in catalog.dicts("SELECT shard_id, path FROM shard ORDER BY shard_id"):
             findings += _shard(release, catalog, row["shard_id"])
         if today is not None:
-            findings += _opted_out(release, today, manifest["policy"], now or datetime.now(UTC))
+            findings += _opted_out(release, today, _policy(manifest), now or datetime.now(UTC))
     except (ReleaseError, SqlError) as error:
         findings.append(_finding("unreadable", error.where, error.found.partition("\n")[0], "the tables of a release"))
     return findings
@@ -178,8 +189,12 @@ def _json(data: bytes) -> Any:
         return None
 
 
-def _opted_out(release: Release, today: pa.Table, policy: dict[str, Any], now: datetime) -> Iterator[Finding]:
-    for row in violations(release, today, typed_yaml.build(Policy, policy, f"{MANIFEST}: policy"), now):
+def _policy(manifest: dict[str, Any]) -> Policy:
+    return typed_yaml.build(Policy, manifest["policy"], f"{MANIFEST}: policy")
+
+
+def _opted_out(release: Release, today: pa.Table, policy: Policy, now: datetime) -> Iterator[Finding]:
+    for row in violations(release, today, policy, now):
         key = row["rule_key"] if row["rule_key"] is not None else f"rule {row['rule_id']}"
         where = f"sample {row['sample_key']} (pair {row['pair_id']}, {row['url']})"
         yield _finding("opted_out", where, f"{row['registry']} denies by {row['scope']}: {key}", "no reservation")

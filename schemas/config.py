@@ -258,7 +258,21 @@ def from_mapping(values: dict[str, Any], folder: Path, where: str = "config") ->
             f"is {job.release_dir}, and work_dir {job.work_dir}",
             "folders apart from each other",
         )
+    check_folders(job, where)
     return job
+
+
+def check_folders(job: Job, where: str) -> None:
+    """Refuse folders of a job that are files, or would lie in one.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    for key in ("work_dir", "release_dir", "run_dir", "audit_dir"):
+        path = getattr(job, key)
+        there = next((place for place in (Path(path), *Path(path).parents) if place.exists()), Path("/"))
+        if "://" not in path and not there.is_dir():
+            raise ConfigError(f"{where}.{key}", f"is {path}, and {there} is a file", "a folder")
 
 
 def fingerprint(*parts: Any) -> str:

@@ -9,7 +9,7 @@ import dataclasses
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from . import typed_yaml
 from .errors import ConfigError, did_you_mean
@@ -20,10 +20,21 @@ Kind = Literal[
     "registry",
     "hash_list",
     "robots_txt",
-    "x_robots_tag",
+    "content_signal",
+    "aipref",
+    "ai_txt",
+    "rsl",
     "tdmrep",
+    "x_robots_tag",
     "http_status",
+    "xmp",
+    "c2pa",
+    "free_text",
+    "synthetic",
 ]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+RESERVATIONS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "synthetic")
+"""All kinds but the marks of models, which say nothing of permission."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,8 @@ class Policy:
         registry_max_age_days: a registry file older than this refuses the run.
         ai_agent_proxy: ``any``: a URL closed to a known AI crawler counts as closed to us, unless a
             robots.txt group names us.
+        noindex: ``deny``: ``noindex``, ``none`` and ``noimageindex`` in an X-Robots-Tag refuse training too.
+        creator_in_caption: ``deny``: a caption that holds a listed creator's name as whole words refuses, too.
         licences: licences (as sources or registries state them, lower case) that count as permission.
         phash_max_distance: bits out of 64 within which a pHash list entry matches.
         pdq_max_distance: bits out of 256 within which a PDQ list entry matches (ThreatExchange: 31).
@@ -54,7 +67,7 @@ class Policy:
     name: str = "custom"
     assumes: str = ""
     purpose: Literal["train", "genai"] = "train"
-    binding: tuple[Kind, ...] = ("registry", "hash_list", "robots_txt", "x_robots_tag", "tdmrep", "http_status")
+    binding: tuple[Kind, ...] = RESERVATIONS
     none: Literal["keep", "drop"] = "keep"
     cond: Literal["keep", "drop"] = "drop"
     hold: Literal["keep", "drop"] = "drop"
@@ -62,6 +75,8 @@ class Policy:
     host_file_max_age_days: float = 7.0
     registry_max_age_days: float = 30.0
     ai_agent_proxy: Literal["off", "any"] = "any"
+    noindex: Literal["ignore", "deny"] = "deny"
+    creator_in_caption: Literal["ignore", "deny"] = "ignore"
     licences: tuple[str, ...] = ()
     phash_max_distance: int = 6
     pdq_max_distance: int = 31

@@ -101,12 +101,12 @@ RULE = Table(
 
 HOST_FILE = Table(
     "host_file",
-    "A file in which a host states its terms, as fetched.",
-    ("origin", "kind"),
+    "A file in which a host states its terms, or that it names for them, as fetched.",
+    ("origin", "kind", "url", "fetched_at"),
     pa.schema(
         [
-            _column("origin", pa.string(), "Scheme, host and port that was asked"),
-            _column("kind", pa.string(), "robots_txt, tdmrep_json, ..."),
+            _column("origin", pa.string(), "Scheme, host and port whose terms these are"),
+            _column("kind", pa.string(), "robots_txt, ai_txt, tdmrep_json, rsl"),
             _column("url", pa.string(), "URL that was asked for"),
             _optional("final_url", pa.string(), "URL that answered, after redirects"),
             _column("status", pa.int32(), "HTTP status; 0: no answer"),
@@ -125,14 +125,18 @@ SIGNAL = Table(
     pa.schema(
         [
             _PAIR_ID,
-            _column("kind", pa.string(), "Protocol: registry, hash_list, robots_txt, x_robots_tag, tdmrep, ..."),
+            _column(
+                "kind", pa.string(), "Protocol: registry, hash_list, robots_txt, content_signal, aipref, ai_txt, ..."
+            ),
             _column("verdict", pa.string(), "deny, hold, cond, allow or none"),
             _column("scope", pa.string(), "What the statement is about: url, host, domain, asset, sha256, ..."),
             _optional("value", pa.string(), "The raw statement; null if the rule is sensitive"),
             _column("source", pa.string(), "Where it was said: registry name, URL of the file, header of a URL"),
             _optional("rule_id", pa.int64(), "The registry entry, where there is one"),
-            _optional("hop", pa.int32(), "Response of the redirect chain that said it, from 0"),
+            _optional("hop", pa.int32(), "Response of the redirect chain that said it, or whose host did, from 0"),
+            _optional("only_if", pa.string(), "The policy under which it counts, such as purpose=genai; null: any"),
             _column("observed_at", UTC, "When it was read"),
+            _column("parser", pa.string(), "Version of fairshard that read it"),
         ]
     ),
 )
@@ -157,6 +161,10 @@ IMAGE = Table(
             _optional("pdq", pa.binary(), "256-bit PDQ, 32 bytes, the bits ThreatExchange prints"),
             _optional("pdq_quality", pa.int32(), "PDQ quality, 0 to 100"),
             _optional("pdq_dihedral", pa.binary(), "PDQ of the eight flips and rotations, 8 times 32 bytes"),
+            _optional(
+                "file_creators", pa.list_(pa.string()), "Names in the file: XMP dc:creator, EXIF Artist, IPTC by-line"
+            ),
+            _optional("file_licence", pa.string(), "Licence that the file states: SPDX id, or its URL"),
             _optional("work_shard", pa.string(), "Tar in the work directory that holds the rendition"),
             _optional("work_key", pa.string(), "Name of the member in work_shard"),
             _optional("work_offset", pa.int64(), "First byte of the rendition in work_shard"),

@@ -72,8 +72,10 @@ def parse_file(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), f"cannot be read ({error})", "a YAML file in UTF-8") from error
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read ({error.strerror})", "a YAML file in UTF-8") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), f"is not text ({error})", "a YAML file in UTF-8") from error
     return parse(text, str(path))
 
 

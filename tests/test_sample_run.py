@@ -64,6 +64,11 @@ KINDS = {
     "robots_txt_hold": "hold:robots_txt", "tdmrep": "deny:tdmrep", "tdmrep_cond": "cond:tdmrep",
     "x_robots_tag": "deny:x_robots_tag", "hash_md5": "deny:hash_list", "hash_sha256": "deny:hash_list",
     "hash_phash": "deny:hash_list", "hash_pdq": "deny:hash_list",
+    "content_signal": "deny:content_signal", "aipref": "deny:aipref", "ai_txt": "deny:ai_txt",
+    "ai_txt_hold": "hold:ai_txt", "rsl": "deny:rsl", "rsl_cond": "cond:rsl", "rsl_hold": "hold:rsl",
+    "noindex": "deny:x_robots_tag", "redirect_closed": "deny:robots_txt",
+    "xmp": "deny:xmp", "free_text": "deny:free_text", "synthetic": "deny:synthetic", "c2pa": "deny:c2pa",
+    "c2pa_hold": "hold:c2pa", "file_creator": "deny:registry", "caption_name": "deny:registry",
 }  # fmt: skip
 
 
@@ -87,6 +92,7 @@ def test_what_was_opted_out_before_fetching_was_never_asked_for(sample):
     asked = {canonical_key(url) for url in sample.requested_urls()}
     assert len(urls) > 80
     assert asked & (urls - still_wanted) == set()
+    assert [url for url in sample.requested_urls() if "//closed.bramble.example/works/" in url] == []  # a redirect
 
 
 def test_opted_out_bytes_are_not_kept(sample):

@@ -15,6 +15,7 @@ UDFS: tuple[Udf, ...] = (
     text.caption_clean,
     text.caption_key,
     text.name_key,
+    text.phrases,
     text.word_count,
     text.char_count,
     text.stable_hash,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
+import numpy as np
 import pyarrow as pa
 import xxhash
 
@@ -12,6 +13,9 @@ from .arrow import pc, udf
 # Control and format characters that carry no text: C0, DEL, C1, byte order marks, bidirectional overrides.
 # Joiners (U+200C, U+200D) stay: Persian, Hindi and emoji need them.
 _CONTROL = "[\\x00-\\x1f\\x7f-\\x{9f}\\x{feff}\\x{202a}-\\x{202e}\\x{2066}-\\x{2069}\\x{2028}\\x{2029}]+"
+
+# Most captions: words of printable ASCII, one space between them. Nothing is to be cleaned in those.
+_CLEAN = "^[!-~]+( [!-~]+)*$"
 
 
 @udf(pa.string(), pa.int32(), returns=pa.string())
@@ -23,11 +27,10 @@ def caption_clean(caption: pa.Array, max_chars: pa.Array) -> pa.Array:
     """
     if not len(caption):
         return caption
-    text = pc.replace_substring_regex(caption, _CONTROL, " ")
-    text = pc.utf8_normalize(text, "NFC")
-    text = pc.utf8_trim_whitespace(pc.replace_substring_regex(text, r"\s+", " "))
-    text = pc.utf8_trim_whitespace(pc.utf8_slice_codeunits(text, 0, max_chars[0].as_py()))
-    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+    most = max_chars[0].as_py()
+    clean = pc.and_(pc.match_substring_regex(caption, _CLEAN), pc.less_equal(pc.binary_length(caption), most))
+    other = pc.invert(pc.fill_null(clean, True))
+    return pc.replace_with_mask(caption, other, _cleaned(caption.filter(other), most))
 
 
 @udf(pa.string(), returns=pa.string())
@@ -50,6 +53,30 @@ def name_key(name: pa.Array) -> pa.Array:
     Returns: string[n]; null where nothing is left.
     """
     return pa.array([None if text is None else fold_name(text) for text in name.to_pylist()], pa.string())
+
+
+@udf(pa.string(), pa.int32(), returns=pa.list_(pa.string()))
+def phrases(text: pa.Array, most: pa.Array) -> pa.Array:
+    """Every run of 1 to ``most`` words that follow each other; words are what single spaces part.
+
+    Args: text: string[n], such as ``caption_key`` gives; null gives null. most: int32[n], one value for the whole column.
+    Returns: list<string>[n]; ``a b c`` and 2 give ``[a, b, c, a b, b c]``.
+    """
+    if not len(text):
+        return pa.array([], pa.list_(pa.string()))
+    lists = pc.split_pattern(text, " ")
+    words, rows = pc.list_flatten(lists), pc.list_parent_indices(lists)
+    runs, owners, run = [words], [rows], words
+    for size in range(2, most[0].as_py() + 1):
+        run = pc.binary_join_element_wise(run[:-1], words[size - 1 :], " ")
+        whole = pc.equal(rows[: len(run)], rows[size - 1 :])
+        runs.append(run.filter(whole))
+        owners.append(rows[: len(run)].filter(whole))
+    owner = pa.concat_arrays(owners)
+    order = pc.sort_indices(owner)  # stable
+    ends = np.cumsum(np.bincount(owner.to_numpy(zero_copy_only=False), minlength=len(text)))
+    offsets = pa.array(np.concatenate(([0], ends)), pa.int32(), mask=None)
+    return pa.ListArray.from_arrays(offsets, pa.concat_arrays(runs).take(order), mask=pc.is_null(text))
 
 
 @udf(pa.string(), returns=pa.int32())
@@ -79,6 +106,14 @@ def stable_hash(text: pa.Array) -> pa.Array:
     digest = xxhash.xxh3_64_intdigest
     values = [None if value is None else digest(value) for value in text.cast(pa.binary()).to_pylist()]
     return pc.cast(pa.array(values, pa.uint64()), pa.int64(), safe=False)
+
+
+def _cleaned(caption: pa.Array, most: int) -> pa.Array:
+    text = pc.replace_substring_regex(caption, _CONTROL, " ")
+    text = pc.utf8_normalize(text, "NFC")
+    text = pc.utf8_trim_whitespace(pc.replace_substring_regex(text, " {2,}", " "))
+    text = pc.utf8_trim_whitespace(pc.utf8_slice_codeunits(text, 0, most))
+    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
 
 
 def fold_name(text: str) -> str | None:

@@ -7,8 +7,8 @@ passed through; only the others are parsed one by one. A property test holds the
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
-from urllib.parse import unquote_to_bytes
 
 import ada_url
 import pyarrow as pa
@@ -16,19 +16,18 @@ from publicsuffixlist import PublicSuffixList
 
 from .arrow import pc, udf
 
-# What a WHATWG parser leaves as it is: a lower-case DNS name whose last label is no number (so no IPv4), no
-# port, and in path and query only characters that are never encoded. Dot segments and punycode, which a parser
-# has to look into, are excluded by _SUSPECT.
-_PLAIN = (
-    r"^https?://[a-z0-9-]+(\.[a-z0-9-]+)*\.[a-z][a-z0-9-]*/"
-    r"[A-Za-z0-9._~!$&()*+,;=:@/%-]*(\?[A-Za-z0-9._~!$&()*+,;=:@/?%-]*)?$"
-)
-_SUSPECT = r"/\.|(?i:%2e)|xn--"
-
-# A key that needs no percent-decoding: host and path of a plain URL without any escape.
+# What neither a WHATWG parser nor the key changes, but for what stands before the host: a lower-case DNS name whose
+# last label is no number (so no IPv4), no port; in path and query only characters that are never encoded, and of
+# escapes those that stay, in capitals. Labels that begin with "xn", perhaps punycode, and path segments that begin
+# with a dot or hold "%2E", perhaps dot segments, are left to the parser.
+_LABEL, _LAST = (rf"(?:[{first}][a-z0-9-]*|x(?:[a-mo-z0-9-][a-z0-9-]*)?)" for first in ("a-wyz0-9-", "a-wyz"))
+_CHAR = r"[A-Za-z0-9_~!$&()*+,;=:@-]|%(?:[0189A-F][0-9A-F]|2[0-9A-CF]|3[A-F]|[46]0|5[B-E]|7[B-DF])"
+_PLAIN = rf"^https?://(?:{_LABEL}\.)*{_LAST}(?:/(?:(?:{_CHAR})(?:[.]|{_CHAR})*)?)+(?:\?(?:[./?]|{_CHAR})*)?$"
 _KEY_PREFIX = r"^https?://(www\.)?"
-_KEEP = frozenset(b"!$&'()*+,;=:@/?-._~[]")
-_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+# Of a path or query in WHATWG form, what the key writes otherwise, if it writes it otherwise at all.
+_ODD = re.compile(r"%[0-9A-Fa-f]{2}|[^\w!$&'()*+,;=:@/?\-.~\[\]%]", re.ASCII)
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
 @udf(pa.string(), returns=pa.string())
@@ -54,8 +53,17 @@ def url_key(url: pa.Array) -> pa.Array:
     Returns: string[n], such as ``example.org/a%20b.jpg?x=1``; null where it is not an http(s) URL.
     Source: RFC 3986, section 6.2.2 (normalisation that never merges two resources a server tells apart).
     """
-    plain = pc.and_(_is_plain(url), pc.invert(pc.match_substring(url, "%")))
-    return _slow_where_needed(url, pc.replace_substring_regex(url, _KEY_PREFIX, ""), plain, canonical_key)
+    return _slow_where_needed(url, _without_prefix(url), _is_plain(url), canonical_key)
+
+
+def href_and_key(url: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """``url_href`` and ``url_key``, for half the work where both are needed.
+
+    Args: url: string[n]; null stays null.
+    """
+    plain = _is_plain(url)
+    href = _slow_where_needed(url, url, plain, canonical_href)
+    return href, _slow_where_needed(href, _without_prefix(href), plain, _href_key)
 
 
 @udf(pa.string(), returns=pa.string())
@@ -76,8 +84,8 @@ def key_host(key: pa.Array) -> pa.Array:
     Args: key: string[n], as ``url_key`` returns it; null stays null.
     Returns: string[n]; an IPv6 host keeps its brackets.
     """
-    found = pc.extract_regex(key, r"^(?P<host>\[[^\]]*\]|[^/?:]*)")
-    return pc.struct_field(found, "host")
+    found = pc.struct_field(pc.extract_regex(key, r"^(?P<host>[^/?:]*)"), "host")
+    return _slow_where_needed(key, found, pc.invert(pc.starts_with(key, "[")), _bracketed)
 
 
 @udf(pa.string(), returns=pa.string())
@@ -88,7 +96,9 @@ def host_domain(host: pa.Array) -> pa.Array:
     Returns: string[n], such as ``example.co.uk``.
     Source: publicsuffix.org, private section included (a blog on a shared host is its own domain).
     """
-    return pa.array([None if name is None else registrable_domain(name) for name in host.to_pylist()], pa.string())
+    # A host of two labels is its own registrable domain, or has none, which comes to the same.
+    short = pc.less(pc.count_substring(host, "."), 2)
+    return _slow_where_needed(host, host, short, registrable_domain)
 
 
 @udf(pa.string(), returns=pa.list_(pa.string()))
@@ -105,18 +115,39 @@ def canonical_href(url: str) -> str | None:
     """``url_href`` of one URL."""
     try:
         parsed = ada_url.URL(url.strip())
-        parsed.hash = ""
-        if parsed.username or parsed.password:
+        href = parsed.href
+        if "#" in href:
+            parsed.hash = ""
+            href = parsed.href.removesuffix("#")
+        if "@" in href and (parsed.username or parsed.password):
             parsed.username = parsed.password = ""
+            href = parsed.href.removesuffix("#")
     except (ValueError, UnicodeError):
         return None
-    return parsed.href.removesuffix("#")
+    return href
 
 
 def canonical_key(url: str) -> str | None:
     """``url_key`` of one URL."""
     href = canonical_href(url)
-    if href is None or not href.startswith(("http://", "https://")):
+    return None if href is None else _href_key(href)
+
+
+@lru_cache(maxsize=1)
+def _public_suffixes() -> PublicSuffixList:
+    return PublicSuffixList()
+
+
+@lru_cache(maxsize=1 << 19)
+def registrable_domain(host: str) -> str:
+    """``host_domain`` of one host."""
+    if _is_address(host):
+        return host
+    return _public_suffixes().privatesuffix(host) or host
+
+
+def _href_key(href: str) -> str | None:
+    if not href.startswith(("http://", "https://")):
         return None
     authority, slash, rest = href.partition("://")[2].partition("/")
     host, port = _split_port(authority)
@@ -128,23 +159,15 @@ def canonical_key(url: str) -> str | None:
     return f"{host}{':' + port if port else ''}{slash}{_normal_escapes(rest)}"
 
 
-@lru_cache(maxsize=1)
-def _public_suffixes() -> PublicSuffixList:
-    return PublicSuffixList()
-
-
-def registrable_domain(host: str) -> str:
-    """``host_domain`` of one host."""
-    if _is_address(host):
-        return host
-    return _public_suffixes().privatesuffix(host) or host
-
-
 def _is_plain(url: pa.Array) -> pa.Array:
-    return pc.and_(pc.match_substring_regex(url, _PLAIN), pc.invert(pc.match_substring_regex(url, _SUSPECT)))
+    return pc.match_substring_regex(url, _PLAIN)
 
 
-def _slow_where_needed(source: pa.Array, result: pa.Array, plain: pa.Array, one) -> pa.Array:
+def _without_prefix(url: pa.Array) -> pa.Array:
+    return pc.replace_substring_regex(url, _KEY_PREFIX, "")
+
+
+def _slow_where_needed(source: pa.Array, result: pa.Array, plain: pa.Array, one: Callable) -> pa.Array:
     """``result`` where ``plain``, and ``one`` of each source value elsewhere."""
     slow = pc.and_(pc.is_valid(source), pc.invert(pc.fill_null(plain, False)))
     if not pc.any(slow).as_py():
@@ -153,28 +176,32 @@ def _slow_where_needed(source: pa.Array, result: pa.Array, plain: pa.Array, one)
     return pc.replace_with_mask(result, slow, pa.array(values, pa.string()))
 
 
+def _bracketed(key: str) -> str:
+    """Host of a key that begins with a bracket: an IPv6 address."""
+    address, bracket, _ = key.partition("]")
+    return address + bracket if bracket else re.split(r"[/?:]", key, maxsplit=1)[0]
+
+
 def _split_port(authority: str) -> tuple[str, str]:
     host, colon, port = authority.rpartition(":")
     return (host, port) if colon and not port.endswith("]") else (authority, "")
 
 
-_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
-
-
 def _normal_escapes(text: str) -> str:
-    """Percent-encoding in its one normal form; text that is plain ASCII comes back quickly."""
-    if "%" not in text and re.fullmatch(r"[\w!$&'()*+,;=:@/?\-.~\[\]]*", text, re.ASCII):
-        return text
-    # The dot of an escaped dot segment has been resolved by the parser before this.
-    raw = _ESCAPE.sub(_one_escape, text.encode())
-    return "".join(
-        chr(byte) if byte in _KEEP or byte in _UNRESERVED or byte == 0x25 else f"%{byte:02X}" for byte in raw
-    )
+    """Percent-encoding in its one normal form. The dot of an escaped dot segment has been resolved before this."""
+    return _ODD.sub(_one_escape, text)
 
 
-def _one_escape(match: re.Match[bytes]) -> bytes:
-    byte = unquote_to_bytes(match[0])
-    return byte if byte[0] in _UNRESERVED else match[0].upper()
+@lru_cache(maxsize=1024)
+def _normal_form(odd: str) -> str:
+    if odd.startswith("%"):
+        byte = chr(int(odd[1:], 16))
+        return byte if byte in _UNRESERVED else odd.upper()
+    return "".join(f"%{byte:02X}" for byte in odd.encode())
+
+
+def _one_escape(match: re.Match[str]) -> str:
+    return _normal_form(match[0])
 
 
 def _is_address(host: str) -> bool:

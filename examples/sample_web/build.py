@@ -5,8 +5,9 @@ and gives the same files wherever librsvg and Pillow are of the same version. Us
 
     python -m fairshard.examples.sample_web.build
 
-Steps: ``clipart`` renders the pictures; ``painting`` draws the paintings; ``listing``, ``planted`` and ``repeated``
-make the rows; ``optouts`` makes the registries; this file checks that no two pictures look alike, and writes the lists.
+Steps: ``clipart`` renders the pictures; ``painting`` draws the paintings; ``listing``, ``planted``, ``in_files`` and
+``repeated`` make the rows; ``optouts`` makes the registries; this file checks that no two pictures look alike, and
+writes the lists. The two paintings that other programs made (``in_files.KEPT``) stay as they are.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from . import FOLDER, clipart, hosts, listing, optouts, painting, planted, repeated
+from . import FOLDER, clipart, hosts, in_files, listing, optouts, painting, planted, repeated
 from .listing import Row, draw, fingerprint
-from .planted import MALFORMED, Work
+from .planted import MALFORMED, Gallery, Work
 
 log = logging.getLogger(__name__)
 
-PAINTINGS = 230
+PAINTINGS = 310
 APART_PHASH, APART_PDQ, LEAST_QUALITY = 10, 60, 50
 """Two pictures differ in more bits than these, so that no radius in use merges them."""
 
@@ -51,8 +52,8 @@ def main(folder: Path = FOLDER) -> None:
     words = {line.path: line for line in clipart.described(folder)}
     known = [(picture, words[picture.path], (folder / "pictures" / picture.file).read_bytes()) for picture in pictures]
     _refuse_alike([(picture.file, body) for picture, _, body in known])
-    works = _paint(folder, [body for _, _, body in known])
-    rows = listing.rows(hosts.load(folder / "web.yaml"), known) + planted.rows(works)
+    gallery = Gallery(_paint(folder, [body for _, _, body in known]))
+    rows = listing.rows(hosts.load(folder / "web.yaml"), known) + planted.rows(gallery) + in_files.rows(gallery)
     rows += repeated.rows(rows)
     write_lists(folder, rows)
     optouts.make(folder, rows)
@@ -116,9 +117,10 @@ def _paint(folder: Path, others: list[bytes]) -> list[Work]:
     """Draw the paintings: one seed after the other, without those that look like a picture that is there."""
     out = folder / "paintings"
     out.mkdir(exist_ok=True)
-    for old in out.iterdir():
+    kept = [out / work.file for work, _, _ in in_files.KEPT]
+    for old in set(out.iterdir()) - set(kept):
         old.unlink()
-    seen = [fingerprint(body) for body in others]
+    seen = [fingerprint(body) for body in [*others, *(file.read_bytes() for file in kept)]]
     works: list[Work] = []
     seed = 0
     while len(works) < PAINTINGS:

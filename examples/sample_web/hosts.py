@@ -39,20 +39,21 @@ class Answer:
 NOT_FOUND = Answer(status=404)
 
 
+FILES = {"robots": "/robots.txt", "ai": "/ai.txt", "tdmrep": "/.well-known/tdmrep.json"}
+"""The files in which a host states its terms, by their key in ``web.yaml``."""
+
+
 @dataclass(frozen=True)
 class Host:
-    """One host: its two well-known files and the paths of its pictures, longest first."""
+    """One host: its well-known files by path, and the paths of its pictures, longest first."""
 
-    robots: Answer
-    tdmrep: Answer
+    files: dict[str, Answer]
     paths: tuple[tuple[str, Answer], ...]
 
     def answer(self, path: str) -> Answer:
         """What a path (percent-decoded, no query) answers; 404 if nothing covers it."""
-        if path == "/robots.txt":
-            return self.robots
-        if path == "/.well-known/tdmrep.json":
-            return self.tdmrep
+        if path in self.files:
+            return self.files[path]
         for prefix, found in self.paths:
             if path.startswith(prefix) if prefix.endswith("/") else path == prefix:
                 return found
@@ -70,28 +71,17 @@ def load(path: Path) -> dict[str, Host]:
 
 
 def _host(name: str, said: dict[str, Any]) -> Host:
-    unknown = said.keys() - {"robots", "tdmrep", "paths"}
-    if unknown:
-        raise ValueError(f"{name}: unknown key {sorted(unknown)[0]!r}; known: robots, tdmrep, paths")
+    known = (*FILES, "paths")
+    if unknown := said.keys() - set(known):
+        raise ValueError(f"{name}: unknown key {sorted(unknown)[0]!r}; known: {', '.join(known)}")
+    files = {path: _file(name, said[key]) for key, path in FILES.items() if key in said}
     paths = [(prefix, _answer(name, spec)) for prefix, spec in said.get("paths", {}).items()]
-    return Host(
-        _robots(name, said.get("robots")),
-        _tdmrep(name, said.get("tdmrep")),
-        tuple(sorted(paths, key=lambda pair: -len(pair[0]))),
-    )
+    return Host(files, tuple(sorted(paths, key=lambda pair: -len(pair[0]))))
 
 
-def _robots(name: str, said: str | dict[str, Any] | None) -> Answer:
-    if said is None:
-        return NOT_FOUND
+def _file(name: str, said: str | list[Any] | dict[str, Any]) -> Answer:
     if isinstance(said, str):
         return Answer(body=said, content_type="text/plain; charset=utf-8")
-    return _answer(name, said)
-
-
-def _tdmrep(name: str, said: list[Any] | dict[str, Any] | None) -> Answer:
-    if said is None:
-        return NOT_FOUND
     if isinstance(said, list):
         return Answer(body=json.dumps(said, indent=2), content_type="application/json")
     return _answer(name, said)

@@ -74,6 +74,35 @@ TRAPS = (
     ("flaky.moor.example/works", 4, "retry", "503 once, then fine"),
 )
 
+# Those below take their paintings last, so that the rows above keep theirs.
+DENIED_BY_TERMS = (
+    ("signal.linden.example/works", 3, "consult", "content_signal", "open to crawlers, closed to training"),
+    ("usage.birch.example/works", 3, "consult", "aipref", "in robots.txt"),
+    ("terms.larch.example/works", 3, "consult", "rsl", "a file that robots.txt names"),
+    ("terms.larch.example/offers", 2, "consult", "rsl_cond", "permitted against payment"),
+    ("lost.larch.example/works", 2, "consult", "rsl_hold", "the file that robots.txt names gives no answer"),
+    ("ai.maple.example/works", 3, "consult", "ai_txt", "the file type"),
+    ("late.maple.example/works", 2, "consult", "ai_txt_hold", "ai.txt answers 503"),
+    ("headers.ivy.example/signal", 2, "screen", "content_signal", "in a header"),
+    ("headers.ivy.example/usage", 3, "screen", "aipref", "in a header"),
+    ("headers.ivy.example/licensed", 3, "screen", "rsl", "a file that a Link header names"),
+    ("headers.ivy.example/noindex", 2, "screen", "noindex", "read as strictly as the policy does"),
+    ("jump.heath.example/works", 3, "screen", "redirect_closed", "a redirect to a host that is closed"),
+)
+
+TRAPS_OF_TERMS = (
+    ("welcome.linden.example/works", 2, "content_signal", "closed to search, open to training"),
+    ("other.linden.example/works", 2, "content_signal", "said to another bot"),
+    ("headers.ivy.example/signal-input", 2, "content_signal", "ai-input is not ai-train"),
+    ("usage.birch.example/open", 2, "aipref", "the longer path decides"),
+    ("headers.ivy.example/usage-search", 2, "aipref", "a preference about search"),
+    ("terms.larch.example/open", 2, "rsl", "the narrower content element permits it"),
+    ("headers.ivy.example/permitted", 2, "rsl", "the file that the Link header names permits it"),
+    ("audio.maple.example/works", 2, "ai_txt", "sounds alone are closed"),
+    ("lost.maple.example/works", 2, "ai_txt", "an error page is no ai.txt"),
+    ("jump.heath.example/open", 2, "redirect_open", "a redirect to a host that is open"),
+)
+
 HASHED = (
     # folder of copies.bay.example, rows, kind
     ("works", 5, "md5"),
@@ -183,16 +212,24 @@ class Gallery:
         return (*OTHERS, None)[self._painter % (len(OTHERS) + 1)]
 
 
-def rows(works: list[Work]) -> list[Row]:
-    """All planted rows. A painting is served under its own name, in whatever folder."""
-    gallery = Gallery(works)
+def rows(gallery: Gallery) -> list[Row]:
+    """Planted rows. A painting is served under its own name, in whatever folder."""
     return [
-        *_denied(gallery), *_traps(gallery), *_creators(gallery), *_hashed(gallery), *_filtered(gallery),
-        *_stock(gallery), *_faulty(gallery), *_broken(), *_captions(gallery), *_rejected(),
+        *denied(gallery, DENIED), *traps(gallery, TRAPS), *_creators(gallery), *_hashed(gallery),
+        *_filtered(gallery), *_stock(gallery), *_faulty(gallery), *_broken(), *_captions(gallery), *_rejected(),
+        *denied(gallery, DENIED_BY_TERMS), *traps(gallery, TRAPS_OF_TERMS),
     ]  # fmt: skip
 
 
-def _on(folder: str, work: Work, gallery: Gallery, name: str | None = None) -> Row:
+def on(folder: str, work: Work, gallery: Gallery, name: str | None = None) -> Row:
+    """The row of a painting that a host serves.
+
+    Args:
+        folder: host and folder, or the beginning of a name, which ends in ``-``.
+        work: the painting.
+        gallery: names its painter.
+        name: of the file, if not the painting's own.
+    """
     url = address(folder, name or work.file) if not folder.endswith("-") else f"http://{folder}{work.file}"
     return Row(
         url, work.caption, creator=gallery.painter(), width_px=work.width_px, height_px=work.height_px,
@@ -200,28 +237,30 @@ def _on(folder: str, work: Work, gallery: Gallery, name: str | None = None) -> R
     )  # fmt: skip
 
 
-def _denied(gallery: Gallery) -> Iterator[Row]:
-    for folder, count, stage, kind, note in DENIED:
+def denied(gallery: Gallery, planted: tuple[tuple[str, int, str, str, str], ...]) -> Iterator[Row]:
+    """Rows that must be dropped, from host and folder, number of rows, stage, kind, note."""
+    for folder, count, stage, kind, note in planted:
         for _ in range(count):
-            row = _on(folder, gallery.take(), gallery)
+            row = on(folder, gallery.take(), gallery)
             yield replace(row, fate="dropped", stage=stage, kind=kind, note=note)
 
 
-def _traps(gallery: Gallery) -> Iterator[Row]:
-    for folder, count, kind, note in TRAPS:
+def traps(gallery: Gallery, planted: tuple[tuple[str, int, str, str], ...]) -> Iterator[Row]:
+    """Rows that must stay, from host and folder, number of rows, kind, note."""
+    for folder, count, kind, note in planted:
         for _ in range(count):
-            row = _on(folder, gallery.take(), gallery)
+            row = on(folder, gallery.take(), gallery)
             yield replace(row, fate="released", stage="emit", kind=kind, trap=True, note=f"must stay: {note}")
 
 
 def _creators(gallery: Gallery) -> Iterator[Row]:
     folders = ("open.ivy.example/works", "other.aspen.example/works", "art.juniper.example/pictures")
     for place in range(11):
-        row = _on(folders[place % 3], gallery.take(), gallery)
+        row = on(folders[place % 3], gallery.take(), gallery)
         name = OPTED_OUT[place % len(OPTED_OUT)]
         yield replace(row, creator=name, fate="dropped", stage="consult", kind="registry_creator")
     for place, (name, why) in enumerate([(WITHDREW, "withdrawn"), (NOT_YET, "not in force yet")] * 2):
-        row = _on(folders[place % 3], gallery.take(), gallery)
+        row = on(folders[place % 3], gallery.take(), gallery)
         yield replace(row, creator=name, fate="released", stage="emit", kind="registry_creator", trap=True,
                       note=f"must stay: {why}")  # fmt: skip
 
@@ -229,11 +268,11 @@ def _creators(gallery: Gallery) -> Iterator[Row]:
 def _hashed(gallery: Gallery) -> Iterator[Row]:
     for folder, count, kind in HASHED:
         for _ in range(count):
-            row = _on(f"copies.bay.example/{folder}", gallery.take(), gallery)
+            row = on(f"copies.bay.example/{folder}", gallery.take(), gallery)
             note = "the list holds the original" if kind in ("phash", "pdq") else ""
             yield replace(row, fate="dropped", stage="screen", kind=f"hash_{kind}", note=note)
     for status in ("withdrawn", "tombstoned"):
-        row = _on("copies.bay.example/webp", gallery.take(), gallery)
+        row = on("copies.bay.example/webp", gallery.take(), gallery)
         yield replace(row, fate="released", stage="emit", kind="hash_pdq", trap=True,
                       note=f"must stay: its entry is {status}", group=status)  # fmt: skip
 
@@ -241,32 +280,32 @@ def _hashed(gallery: Gallery) -> Iterator[Row]:
 def _filtered(gallery: Gallery) -> Iterator[Row]:
     for said, count, kind in FILTERED:
         for _ in range(count):
-            row = _on("walls.moor.example/works", gallery.take(), gallery)
+            row = on("walls.moor.example/works", gallery.take(), gallery)
             yield replace(row, fate="dropped", stage="filter", kind=kind, more=False, **said)
     for caption in FOREIGN:
-        row = _on("walls.moor.example/works", gallery.take(), gallery)
+        row = on("walls.moor.example/works", gallery.take(), gallery)
         yield replace(row, caption=caption, fate="dropped", stage="filter", kind="language")
 
 
 def _stock(gallery: Gallery) -> Iterator[Row]:
     for _ in range(STOCK):
-        row = _on("walls.moor.example/works", gallery.take(), gallery)
+        row = on("walls.moor.example/works", gallery.take(), gallery)
         yield replace(row, caption=STOCK_CAPTION, fate="capped", stage="balance", kind="max_per_caption",
                       group="stock", note=f"{STOCK_KEPT} of {STOCK} stay")  # fmt: skip
 
 
 def _faulty(gallery: Gallery) -> Iterator[Row]:
     for _ in range(3):
-        row = _on("broken.moor.example/truncated", gallery.take("jpg"), gallery)
+        row = on("broken.moor.example/truncated", gallery.take("jpg"), gallery)
         yield replace(row, fate="dropped", stage="fetch", kind="truncated_jpeg")
     for _ in range(3):
         work = gallery.take("png")
-        row = _on("broken.moor.example/mislabelled", work, gallery, work.file.replace(".png", ".jpg"))
+        row = on("broken.moor.example/mislabelled", work, gallery, work.file.replace(".png", ".jpg"))
         yield replace(row, fate="released", stage="emit", kind="png_as_jpeg", trap=True,
                       note="must stay: the bytes are a good picture")  # fmt: skip
     for _ in range(3):
         work = gallery.take()
-        row = _on("broken.moor.example/icons", work, gallery, work.file.replace(".webp", ".png"))
+        row = on("broken.moor.example/icons", work, gallery, work.file.replace(".webp", ".png"))
         yield replace(row, fate="dropped", stage="filter", kind="min_side")
 
 
@@ -285,10 +324,10 @@ def _captions(gallery: Gallery) -> Iterator[Row]:
         'A painting of the sea,\nwith a "second" line in its caption',
     )
     for caption in controls:
-        row = _on("open.ivy.example/works", gallery.take(), gallery)
+        row = on("open.ivy.example/works", gallery.take(), gallery)
         yield replace(row, caption=caption, fate="released", stage="emit", kind="control_characters", trap=True,
                       more="\n" in caption, note="must stay, cleaned")  # fmt: skip
-    row = _on("open.ivy.example/works", gallery.take(), gallery)
+    row = on("open.ivy.example/works", gallery.take(), gallery)
     yield replace(row, caption=LONG_CAPTION, fate="dropped", stage="filter", kind="caption_length", more=False,
                   note="100 kB; cut at ingest, still too long")  # fmt: skip
 

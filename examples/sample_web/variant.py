@@ -1,14 +1,26 @@
-"""Near-duplicates of a picture, made on the fly: the same request always gives the same bytes."""
+"""Near-duplicates of a picture and files that say something, made on the fly: a request always gives the same bytes."""
 
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import dataclass
 from typing import Literal
 
 from PIL import Image, ImageDraw, ImageEnhance
 
 Format = Literal["jpeg", "png", "webp"]
+
+_XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"
+ xmlns:plus="http://ns.useplus.org/ldf/xmp/1.0/" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
+%s
+</rdf:Description></rdf:RDF></x:xmpmeta>"""
+
+# A JPEG segment APP11 with the first of many packets of a C2PA manifest store; the others never come.
+_UUID = b"c2pa" + bytes.fromhex("00110010800000aa00389b71")
+_BOX = struct.pack(">I4sI4s16sB5s", 60_000, b"jumb", 30, b"jumd", _UUID, 3, b"c2pa\0")
+_TORN = b"\xff\xeb" + struct.pack(">H2sHI", 10 + len(_BOX), b"JP", 1, 1) + _BOX
 
 MIME: dict[Format, str] = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 
@@ -23,6 +35,8 @@ class Variant:
         scale: factor for both sides; 1 leaves them alone.
         encode: format to write.
         quality: of the encoder; PNG ignores it.
+        xmp: RDF properties to put into a JPEG, with the prefixes dc, plus and Iptc4xmpExt.
+        torn_manifest: put the beginning of a C2PA manifest store into a JPEG, which nobody can read.
     """
 
     brightness: float = 1.0
@@ -30,6 +44,8 @@ class Variant:
     scale: float = 1.0
     encode: Format = "jpeg"
     quality: int = 85
+    xmp: str = ""
+    torn_manifest: bool = False
 
 
 def encoded(original: bytes, variant: Variant) -> bytes:
@@ -51,8 +67,10 @@ def encoded(original: bytes, variant: Variant) -> bytes:
         size = (round(image.width * variant.scale), round(image.height * variant.scale))
         image = image.resize(size, Image.Resampling.LANCZOS)
     out = io.BytesIO()
-    image.save(out, variant.encode, quality=variant.quality)
-    return out.getvalue()
+    said = {"xmp": (_XMP % variant.xmp).encode()} if variant.xmp else {}
+    image.save(out, variant.encode, quality=variant.quality, **said)
+    body = out.getvalue()
+    return body[:2] + _TORN + body[2:] if variant.torn_manifest else body
 
 
 def on_white(image: Image.Image) -> Image.Image:

@@ -25,7 +25,17 @@ from fairshard.examples.sample_web import FOLDER, bodies, hosts
 from fairshard.examples.sample_web.server import SampleWeb
 from fairshard.examples.sample_web.variant import Variant, encoded
 from fairshard.schemas import config
-from fairshard.udfs.signals import Response, robots_txt, tdmrep, x_robots_tag
+from fairshard.udfs.signals import (
+    Response,
+    c2pa_manifest,
+    creators,
+    image_blocks,
+    robots_txt,
+    tdmrep,
+    watermark,
+    x_robots_tag,
+    xmp,
+)
 from fairshard.udfs.urls import canonical_href
 
 ABSENT = ("nowhere.example", "secure.nowhere.example", "127.0.0.1", "169.254.169.254", "[::1]", "127.0.0.2")
@@ -244,6 +254,43 @@ def test_headers_say_what_truth_says(web, truth):
             continue
         found = x_robots_tag.verdict([Asked(web, row["url"]).as_response(row["url"])], "fairshard").verdict
         assert found == ("none" if row["fate"] == "released" else "deny"), row
+
+
+def test_files_say_what_truth_says(web, truth):
+    rows = [row for row in truth if row["url"].startswith("http://files.olive.example/")]
+    assert {row["kind"] for row in rows} == {"xmp", "free_text", "synthetic", "c2pa", "c2pa_hold", "file_creator"}
+    for row in rows:
+        assert bool(stated_in(Asked(web, row["url"]).body)) == (row["fate"] == "dropped"), row
+        assert stated_in(Asked(web, row["url"]).body) <= {row["kind"]}, row
+
+
+def stated_in(body: bytes) -> set[str]:
+    """What speaks against the use of a file, by the strict policy, in the words of ``truth.csv``."""
+    blocks, rgb = image_blocks.read(body), np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
+    xmp_said, c2pa_said = xmp.verdict(blocks, "genai"), c2pa_manifest.verdict(body, blocks, "genai")
+    opted_out = {row["creator"].strip().casefold() for row in table("registries/creators.csv") if in_force(row)}
+    found = {
+        "xmp": xmp_said.verdict not in ("none", "allow"),
+        "free_text": xmp.FREE_TEXT in xmp_said.tags,
+        "synthetic": "synthetic" in (*xmp_said.tags, *watermark.verdict(rgb).tags),
+        "c2pa": c2pa_said.verdict == "deny",
+        "c2pa_hold": c2pa_said.verdict == "hold",
+        "file_creator": bool({name.casefold() for name in creators.creators(blocks)} & opted_out),
+    }
+    return {kind for kind, hit in found.items() if hit}
+
+
+def in_force(row: dict[str, str]) -> bool:
+    return not row["withdrawn_at"] and row["valid_from"] < "2100"
+
+
+def test_captions_name_whom_truth_says(lists, truth):
+    rows = [row for row in truth if row["kind"] == "caption_name"]
+    opted_out = [row["creator"].strip().casefold() for row in table("registries/creators.csv") if in_force(row)]
+    assert {row["fate"] for row in rows} == {"dropped", "released"}
+    for row in rows:
+        caption = lists[row["source"]][int(row["source_row"])]["TEXT"].casefold()
+        assert any(name in caption for name in opted_out) == (row["fate"] == "dropped"), row
 
 
 def test_hash_lists_hit_what_truth_says_and_nothing_else(web, truth):

@@ -21,6 +21,7 @@ from fairshard.pipelines._held_out import Split
 from fairshard.pipelines._release import Release
 from fairshard.pipelines._released import Sample
 from fairshard.pipelines.cli import main
+from fairshard.schemas import config as configs
 from fairshard.schemas.audit_config import AuditConfig
 from fairshard.schemas.config import Dedup, Registry
 from fairshard.schemas.errors import InputError, MissingExtra, Refused, ReleaseError, StageError
@@ -74,11 +75,9 @@ class TestAudit:
         assert all("later denies by url" in row["detail"] for row in rows[1:])
 
     def test_the_command(self, job, sample, tmp_path, monkeypatch):
-        from fairshard.pipelines import cli
-
         for limit, code in ((1.0, 0), (0.0, 1)):
             limits = AuditConfig(max_membership_auc=limit, max_leaked_captions=1.0)
-            monkeypatch.setattr(cli.configs, "load", lambda _, limits=limits: changed(job, audit=limits))
+            monkeypatch.setattr(configs, "load", lambda _, limits=limits: changed(job, audit=limits))
             found = CliRunner().invoke(main, ["audit", "--json", "job.yaml"])
             assert found.exit_code == code, found.output
             assert json.loads(found.stdout)["rows"][0]["kind"] == "later_opt_out"

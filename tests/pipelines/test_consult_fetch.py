@@ -4,97 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tarfile
 import threading
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 from aiohttp import web
 from click.testing import CliRunner
+from crawl_world import HOST_FILES, OPEN, World, make
 from small_world import picture
 
-from fairshard.examples.sample_web.server import SampleWeb
 from fairshard.pipelines import _run, consult
-from fairshard.pipelines._store import Store
 from fairshard.pipelines._work import STAGES, Work
 from fairshard.pipelines.cli import main
-from fairshard.schemas import config as configs
 from fairshard.schemas.errors import ConfigError
-
-HOST_FILES = {"/robots.txt", "/.well-known/tdmrep.json"}
-OPEN = {"paths": {"/p/": {}}}
-
-
-@dataclass
-class World:
-    """A job on a web of its own. ``run`` may be called again, with another web, list or policy."""
-
-    folder: Path
-    requests: list[str]
-
-    @property
-    def store(self) -> Store:
-        return Store(str(self.folder / "work"))
-
-    def job(self, proxy: str | None, pairs: list, policy: dict, **config) -> configs.Job:
-        rows = [pair if isinstance(pair, tuple) else (pair, "some words") for pair in pairs]
-        lines = [json.dumps({"url": url, "text": text}) for url, text in rows]
-        if not (path := self.folder / "list.jsonl").exists() or path.read_text() != "\n".join(lines):
-            path.write_text("\n".join(lines))
-        (self.folder / "policy.yaml").write_text(yaml.safe_dump(policy or {"extends": "strict"}))
-        given = {"work_dir": "work", "release_dir": "release", "sources": [{"path": "list.jsonl"}], "workers": 1}
-        given["consult"] = {"partitions": 2, "timeout_s": 2, "retries": 0, **config.pop("consult", {})}
-        given["fetch"] = {"partitions": 2, "timeout_s": 2, "retries": 0, "proxy": proxy, **config.pop("fetch", {})}
-        (self.folder / "job.yaml").write_text(yaml.safe_dump({**given, "policy": "policy.yaml", **config}))
-        return configs.load(self.folder / "job.yaml")
-
-    def run(self, hosts: dict, pairs: list, policy: dict | None = None, until: str = "screen", **config) -> None:
-        with self.serve(hosts) as proxy:
-            job = self.job(proxy, pairs, policy or {}, **config)
-            _run.run(job, STAGES[: STAGES.index(until) + 1])
-
-    @contextmanager
-    def serve(self, hosts: dict):
-        (self.folder / "web.yaml").write_text(yaml.safe_dump(hosts))
-        with SampleWeb(self.folder) as web:
-            yield web.proxy_url
-            self.requests[:] = [request.url for request in web.requests]
-
-    def fates(self) -> dict[str, str]:
-        """By URL (and caption, where it is not the usual): the reason it was dropped for, or ``alive``."""
-        dropped = {row["pair_id"]: row["reason"] for row in self.store.read("dropped").to_pylist()}
-        pairs = self.store.read("pair").to_pylist()
-        assert len(dropped) == self.store.read("dropped").num_rows
-        usual = "some words"
-        return {
-            row["url"] + ("" if row["caption"] == usual else f" {row['caption']}"): dropped.get(row["pair_id"], "alive")
-            for row in pairs
-        }
-
-    def images_asked(self) -> list[str]:
-        return sorted(url for url in self.requests if urlsplit(url).path not in HOST_FILES)
-
-    def members(self) -> list[str]:
-        """Everything that lies in the work shards."""
-        found = []
-        for path in sorted((self.folder / "work" / "work_shard").glob("*.tar")):
-            with tarfile.open(path) as tar:
-                found += tar.getnames()
-        return found
 
 
 @pytest.fixture
 def world(tmp_path) -> World:
-    for name in ("pictures", "paintings"):
-        (tmp_path / name).mkdir()
-    for number in range(6):
-        (tmp_path / "pictures" / f"{number}.jpg").write_bytes(picture(number))
-    return World(tmp_path, [])
+    return make(tmp_path)
 
 
 def test_a_host_that_gives_no_rules_is_held_and_asked_for_nothing_else(world):
@@ -122,7 +51,8 @@ def test_held_pairs_are_asked_about_again_by_a_later_run_and_answered_hosts_are_
         path.write_text(json.dumps({**json.loads(path.read_text()), "expires_at": "2020-01-01T00:00:00+00:00"}))
     world.run({**hosts, "busy.example": OPEN}, pairs)
     assert set(world.fates().values()) == {"alive"}
-    assert sorted(world.requests) == ["http://busy.example/p/0.jpg", "http://busy.example/robots.txt"]
+    assert world.images_asked() == ["http://busy.example/p/0.jpg"]
+    assert {urlsplit(url).netloc for url in world.requests} == {"busy.example"}
 
 
 def test_answers_that_were_stored_but_not_yet_judged_are_judged_by_the_next_run(world, monkeypatch):
@@ -388,4 +318,4 @@ def test_private_addresses_are_asked_only_if_the_config_says_so(world, allowed):
         job = world.job(None, [f"{site}/x.jpg"], {"hold": "keep"}, fetch={"allow_private": allowed})
         _run.run(job, STAGES[:3])
     assert world.fates() == {f"{site}/x.jpg": "alive" if allowed else "failed:refused_address"}
-    assert sorted(asked) == (["/.well-known/tdmrep.json", "/robots.txt", "/x.jpg"] if allowed else [])
+    assert sorted(asked) == (sorted([*HOST_FILES, "/x.jpg"]) if allowed else [])

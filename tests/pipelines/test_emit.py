@@ -293,8 +293,9 @@ def test_a_stage_that_has_not_run_is_named(tmp_path):
 
 
 def test_an_unwritable_release_is_named(tmp_path):
+    work = small_world.make(tmp_path)
     (tmp_path / "release").write_text("a file where the folder should be")
-    error = small_world.refused(small_world.make(tmp_path))
+    error = small_world.refused(work)
     assert error is not None and "cannot be written" in str(error)
 
 

@@ -7,13 +7,12 @@ from hypothesis import strategies as st
 
 from fairshard.pipelines import _gate
 from fairshard.schemas import policy as policies
-from fairshard.schemas.policy import PRESETS, Policy
+from fairshard.schemas.policy import KINDS, PRESETS, Policy
 from fairshard.schemas.verdicts import VERDICTS
 
-KINDS = ("registry", "hash_list", "robots_txt", "x_robots_tag", "tdmrep", "http_status")
 ALL_KEPT = {"none": "keep", "cond": "keep", "hold": "keep"}
 
-# Name: policy, licence of the pair, evidence as "kind:verdict", and the reason it is dropped for (None: kept).
+# Name: policy, licence of the pair, evidence as "kind:verdict" or "kind:verdict:only_if", and the reason it is dropped for (None: kept).
 CASES: dict[str, tuple[dict, str | None, list[str], str | None]] = {
     "nothing said": ({}, None, [], None),
     "one says no": ({}, None, ["robots_txt:deny"], "deny:robots_txt"),
@@ -30,13 +29,24 @@ CASES: dict[str, tuple[dict, str | None, list[str], str | None]] = {
     "deny is always dropped": (ALL_KEPT, None, ["robots_txt:hold", "tdmrep:deny"], "deny:tdmrep"),
     "does not bind": ({"binding": ["robots_txt"]}, None, ["tdmrep:deny", "registry:deny", "http_status:cond"], None),
     "nothing binds": ({"binding": []}, None, [f"{kind}:deny" for kind in KINDS], None),
-    "unknown to the policy": ({}, None, ["xmp:deny"], None),
+    "unknown to the policy": ({}, None, ["smoke_signal:deny"], None),
     "licence beats deny": ({}, None, ["registry:allow", "robots_txt:deny", "registry:deny"], None),
     "licence beats cond": ({}, None, ["registry:allow", "http_status:cond"], None),
     "licence beats no hash list": ({}, None, ["registry:allow", "hash_list:deny"], "deny:hash_list"),
     "licence beats no hold": ({}, None, ["registry:allow", "robots_txt:hold", "tdmrep:deny"], "hold:robots_txt"),
     "licence that does not bind": ({"binding": ["tdmrep"]}, None, ["registry:allow", "tdmrep:deny"], "deny:tdmrep"),
     "not reserved is no licence": ({}, None, ["tdmrep:allow", "robots_txt:deny"], "deny:robots_txt"),
+    "for another purpose": ({}, None, ["registry:deny:purpose=genai"], None),
+    "for this purpose": ({"purpose": "genai"}, None, ["registry:deny:purpose=genai"], "deny:registry"),
+    "licence for another purpose": ({}, None, ["registry:allow:purpose=genai", "rsl:deny"], "deny:rsl"),
+    "licence for this purpose": ({"purpose": "genai"}, None, ["registry:allow:purpose=genai", "rsl:deny"], None),
+    "a crawler is closed out": ({}, None, ["robots_txt:deny:ai_agent_proxy=any"], "deny:robots_txt"),
+    "others are no proxy": ({"ai_agent_proxy": "off"}, None, ["robots_txt:deny:ai_agent_proxy=any"], None),
+    "noindex": ({}, None, ["x_robots_tag:deny:noindex=deny"], "deny:x_robots_tag"),
+    "noindex is about search": ({"noindex": "ignore"}, None, ["x_robots_tag:deny:noindex=deny"], None),
+    "held for what robots.txt may hold": ({"binding": ["aipref"]}, None, ["robots_txt:hold"], "hold:robots_txt"),
+    "held, though nothing of it binds": ({"binding": ["tdmrep", "registry"]}, None, ["robots_txt:hold"], None),
+    "robots.txt itself does not bind": ({"binding": ["aipref"]}, None, ["robots_txt:deny"], None),
     "silence dropped": ({"none": "drop"}, None, [], "none:policy"),
     "silence dropped, licence": ({"none": "drop"}, None, ["registry:allow"], None),
     "silence dropped, not reserved": ({"none": "drop"}, None, ["tdmrep:allow"], "none:policy"),
@@ -54,9 +64,10 @@ ON_SPARK = [{}, {"none": "drop", "licences": ["cc0"]}]
 def signals(pair_id: int, evidence: list[str]) -> list[dict]:
     split = [one.split(":") for one in evidence]
     return [
-        {"pair_id": pair_id, "kind": kind, "verdict": verdict, "scope": "url", "source": "there"}
-        for kind, verdict in split
-    ]
+        {"pair_id": pair_id, "kind": kind, "verdict": verdict, "scope": "url", "source": "there",
+         "only_if": only_if[0] if only_if else None}
+        for kind, verdict, *only_if in split
+    ]  # fmt: skip
 
 
 def refused(work, policy: Policy) -> dict[int, str]:

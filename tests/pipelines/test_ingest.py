@@ -315,6 +315,11 @@ REFUSED = {
     "no header": ({"list.csv": b"https://a.example/1.jpg,w\n"}, "list.csv", "has the columns"),
     "a column missing": ({"list.csv": b"url,width\nhttps://a.example/1.jpg,1\n"}, "list.csv", "text, caption"),
     "two of a name": ({"list.csv": b"url,url,text\na,b,c\n"}, "list.csv", "two columns called 'url'"),
+    "an open quote in the header": (
+        {"list.csv": b'url,"text\nhttps://a.example/1.jpg,w\n'},
+        "list.csv",
+        "opens a quote",
+    ),
     "NUL in the header": ({"list.csv": b"ur\0l,text\na,b\n"}, "list.csv", "list.csv"),
     "header in another encoding": ({"list.csv": "url,text\nx,y\n".encode("utf-16")}, "list.csv", "cannot be read"),
     "wrong schema": ({"list.parquet": parquet(id=[1], name=["x"])}, "list.parquet", "has the columns id, name"),
@@ -348,6 +353,39 @@ def test_a_list_that_cannot_be_read_is_named_and_nothing_is_written(tmp_path, ca
     assert result.stderr.count("\n") == 1 and "Traceback" not in result.output
     assert [file.name for file in (tmp_path / "work").rglob("*") if file.is_file()] in ([], [".lock"])
     assert not (tmp_path / "release").exists()
+
+
+NO_ROWS = {
+    "list.csv": b"url,text\n",
+    "bare.csv": b"url,text",
+    "blank.tsv": b"url\ttext\n\n\n",
+    "list.parquet": parquet(url=pa.array([], pa.string()), text=pa.array([], pa.string())),
+}
+
+
+@pytest.mark.parametrize("name", NO_ROWS)
+def test_a_list_without_rows_is_refused_if_it_is_alone(tmp_path, name):
+    (tmp_path / name).write_bytes(NO_ROWS[name])
+    result = run_cli(tmp_path, [{"path": name}])
+    assert (result.exit_code, f"{name}: has no rows; expected at least one" in result.stderr) == (2, True)
+    assert not (tmp_path / "work").exists()
+
+
+def test_lists_without_rows_among_others_are_mentioned(ingested, caplog):
+    caplog.set_level("INFO", "fairshard")
+    parts = {f"part-{number}.{name}": data for number, (name, data) in enumerate(NO_ROWS.items())}
+    pairs, rejected = ingested({**parts, "good.csv": GOOD})
+    assert (len(pairs), rejected) == (1, [])
+    assert all(f"{name} has no rows" in caplog.text for name in parts)
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.tsv"])
+def test_a_quote_that_never_closes_swallows_no_row(ingested, name):
+    lines = ["url,text", *(f'{URL.format(n)},"words {n}{"" if n in (1, 4) else chr(34)}' for n in range(6))]
+    data = "\n".join(lines) + "\n"
+    pairs, rejected = ingested({name: (data if name == "list.csv" else data.replace(",", "\t")).encode()})
+    assert [(row["source_row"], row["caption"]) for row in pairs] == [(n, f"words {n}") for n in (0, 2, 3, 5)]
+    assert [(row["source_row"], row["reason"]) for row in rejected] == [(n, "malformed_row") for n in (1, 4)]
 
 
 def test_two_lists_of_one_name_are_refused(tmp_path):

@@ -84,10 +84,16 @@ def test_a_flat_picture_resembles_nothing(release, tmp_path):
     assert not answer["found"] and "too flat for its look to be compared" in answer["note"]
 
 
+def test_a_damaged_picture_is_looked_for_by_its_bytes(release, tmp_path):
+    (tmp_path / "half.jpg").write_bytes(small_world.PICTURES[3][:600])
+    answer = lookup(release, image=str(tmp_path / "half.jpg"))
+    assert not answer["found"] and "cannot be decoded" in answer["note"]
+
+
 def test_what_is_no_picture(release, tmp_path):
     (tmp_path / "page.jpg").write_text("<html>")
-    answer = lookup(release, image=str(tmp_path / "page.jpg"))
-    assert not answer["found"] and "cannot be decoded" in answer["note"]
+    with pytest.raises(InputError, match=r"page\.jpg: is no picture: begins with b'<html>'; expected a picture"):
+        lookup(release, image=str(tmp_path / "page.jpg"))
 
 
 def test_words(release):

@@ -138,9 +138,26 @@ def test_a_few_malformed_entries_are_counted_and_more_refuse_the_list(tmp_path, 
     (tmp_path / "list.txt").write_text("\n".join([*lines, "a b"]))
     found = _registries.load_one(Registry("list", "list.txt", "domain"), str(tmp_path / "list.txt"))
     assert (found.rules.num_rows, found.malformed) == (19, 1)
-    assert "1 of 20 entries are no domain" in caplog.text
-    with pytest.raises(RegistryError, match="2 of 20 entries are no domain"):
+    assert "1 of 20 entries are no domain and were left out (line 20)" in caplog.text
+    with pytest.raises(RegistryError, match=r"2 of 20 entries are no domain \(lines 19, 20\)"):
         load(tmp_path, "list.txt", "\n".join([*lines[1:], "a b", "c d"]).encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "where"),
+    [
+        ("list.txt", b"# comment\n\na b\nc.example\n", "line 3"),
+        ("list.csv", b'note,domain\n"two\nlines",a.example\n\n"three\nmore\nlines",a b\nx,\n', "lines 5, 8"),
+        ("list.jsonl", b'{"domain": "a.example"}\n\n{"domain": null}\n', "line 3"),
+        ("list.csv", b"domain\n" + b"a b\n" * 8, "lines 2, 3, 4, 5, 6 and 3 more"),
+        ("list.parquet", {"domain": ["a.example", "a b", None]}, "rows 2, 3"),
+    ],
+)
+def test_malformed_entries_are_named_by_their_place_and_not_by_what_they_hold(tmp_path, name, data, where):
+    data = data if isinstance(data, bytes) else parquet(tmp_path, data)
+    with pytest.raises(RegistryError) as error:
+        load(tmp_path, name, data, sensitive=True)
+    assert f"({where}); expected" in str(error.value) and "a b" not in str(error.value)
 
 
 def test_restrictions_on_one_key_are_one_for_all_their_time_and_purposes(tmp_path):
@@ -356,8 +373,13 @@ REFUSED = {
     "too many malformed": (b"domain\na b\nc.example\n", {}, "1 of 2 entries are no domain"),
     "null keys": (b'{"domain": null}\n', {"path": "list.jsonl"}, "1 of 1 entries are no domain"),
     "another encoding": ("domain\na.example\n".encode("utf-16"), {}, "cannot be read"),
-    "broken rows": (b"domain\na.example,b,c\n", {}, "cannot be read"),
-    "broken JSON": (b'{"domain": "a.example"\n', {"path": "list.jsonl"}, "cannot be read"),
+    "broken rows": (b"domain\na.example,b,c\n", {}, "cannot be read (line 2 has 3 cells and the first 1)"),
+    "an open quote": (
+        b'domain,note\na.example,"x\nb.example,y\n',
+        {},
+        "cannot be read (line 2: unexpected end of data)",
+    ),
+    "broken JSON": (b'{"domain": "a.example"\n', {"path": "list.jsonl"}, "cannot be read (line 1 is not JSON)"),
     "deep JSON": (b"[" * 100_000, {"path": "list.jsonl"}, "cannot be read"),
     "no Parquet": (b"PAR1 not really PAR1", {"path": "list.parquet"}, "cannot be read"),
 }

@@ -160,6 +160,14 @@ def test_a_malformed_manifest(whole, tmp_path, change):
             report.html(str(release))
 
 
+@pytest.mark.parametrize(("out", "found"), [("none/page.html", "No such file"), ("file/page.html", "Not a directory")])
+def test_a_place_that_cannot_be_written(whole, tmp_path, out, found):
+    (tmp_path / "file").write_text("")
+    result = CliRunner().invoke(main, ["report", str(whole), "--out", str(tmp_path / out)])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert f"{out}: cannot be written ({found}" in result.stderr and "run again" not in result.stderr
+
+
 def test_the_command(whole, tmp_path):
     out = tmp_path / "page.html"
     assert CliRunner().invoke(main, ["report", str(whole), "--out", str(out)]).exit_code == 0

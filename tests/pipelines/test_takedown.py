@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from fairshard.pipelines.cli import main
 from fairshard.pipelines.takedown import takedown, text
-from fairshard.pipelines.verify import line, rules, verify
+from fairshard.pipelines.verify import line, loaded, rules, verify
 from fairshard.schemas.errors import InputError, RegistryError, ReleaseError
 from fairshard.schemas.release import TOMBSTONE
 from fairshard.udfs.hashing import fingerprint
@@ -79,7 +79,7 @@ def test_one_sample(whole, taken, tmp_path):
     assert done.unchanged == 2 and done.registries == {"today-host.txt": 1}
     assert keys(release / "shards/00000.tar") == ["000000.jpg", "000000.json", "000000.txt"]
     assert verify(str(release)) == []
-    assert verify(str(release), rules([f"host={tmp_path}/today-host.txt"]), NOW) == []
+    assert verify(str(release), rules(loaded([f"host={tmp_path}/today-host.txt"])), NOW) == []
     assert small_world.contents(whole) == before
     assert not list(tmp_path.glob(".*"))
 

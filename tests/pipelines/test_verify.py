@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import shutil
 import tarfile
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ import pytest
 import small_world
 from PIL import Image, ImageOps
 
-from fairshard.pipelines.verify import line, rules, verify
+from fairshard.pipelines.verify import check, line, loaded, rules, verify
 from fairshard.schemas.errors import InputError, RegistryError, ReleaseError
 from fairshard.udfs.hashing import fingerprint
 
@@ -220,11 +221,20 @@ def test_the_key_of_a_sensitive_rule_is_not_repeated(whole):
 def test_registries_of_the_command_line(whole, tmp_path):
     (tmp_path / "later.txt").write_text("# opt-outs of today\nhttps://www.img.b.example/\n")
     assert rules([]) is None
-    findings = verify(str(whole), rules([f"domain={tmp_path}/later.txt"]))
+    findings = verify(str(whole), rules(loaded([f"domain={tmp_path}/later.txt"])))
     assert [line(finding) for finding in findings] == [
         "opted_out: sample 000001 (pair 5, https://img.b.example/5.jpg): later.txt denies by domain: img.b.example; "
         "expected no reservation"
     ]
+
+
+def test_a_stale_registry_is_used_and_warned_of(whole, tmp_path, caplog):
+    path = tmp_path / "later.txt"
+    path.write_text("nobody.example\n")
+    assert check(str(whole), [f"domain={path}"]) == [] and caplog.text == ""
+    os.utime(path, (0, 0))
+    assert check(str(whole), [f"domain={path}"]) == []
+    assert "registry later.txt is" in caplog.text and "more than the 30 days that the policy allows" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -233,8 +243,9 @@ def test_registries_of_the_command_line(whole, tmp_path):
         ("list.txt", InputError, "is 'list.txt'; expected SCOPE=FILE, with one of url, url_prefix"),
         ("planet=list.txt", InputError, "SCOPE=FILE"),
         ("domain=missing.txt", RegistryError, "cannot be read"),
+        ("domain=list.xlsx", RegistryError, r"ends in '\.xlsx'; expected \.txt, \.csv"),
     ],
 )
 def test_bad_registries(given, error, message):
     with pytest.raises(error, match=message):
-        rules([given])
+        loaded([given])

@@ -51,6 +51,12 @@ def test_counts():
     assert text.char_count(pa.array(["äb", "", None])).to_pylist() == [2, 0, None]
 
 
+def test_phrases():
+    texts = ["a b c", None, "x", ""]
+    found = text.phrases(pa.array(texts), pa.array([2] * 4, pa.int32())).to_pylist()
+    assert found == [["a", "b", "c", "a b", "b c"], None, ["x"], [""]]
+
+
 def test_the_hash_is_xxh3_and_never_changes():
     # As xxhsum prints them.
     assert text.stable_hash(pa.array(["", None, "a"])).to_pylist() == [

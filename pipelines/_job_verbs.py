@@ -1,0 +1,249 @@
+"""Verbs that work on a job, given its config."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..schemas import config as configs
+from ..schemas.config import Job
+from ._output import STDOUT, print_funnel, print_json
+from ._work import STAGES
+
+if TYPE_CHECKING:
+    from ._audit_row import Row
+    from .train import TrainResult
+
+CONFIG = click.argument("config", type=click.Path(dir_okay=False))
+RELEASE = click.option("--release", required=True, type=click.Path(file_okay=False), help="The release.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+@click.command()
+@click.option("--dir", "folder", default="demo", show_default=True, type=click.Path(file_okay=False),
+              help="Where to: work, release, run and audit are made in it.")  # fmt: skip
+@click.option("--no-train", is_flag=True, help="Stop at the release. Without it, needs the extra [train].")
+@AS_JSON
+def demo(folder: str, no_train: bool, as_json: bool) -> None:
+    """Run the whole flow on the bundled sample web, offline.
+
+    \b
+    fairshard demo                    into ./demo
+    fairshard demo --dir /tmp/demo    somewhere else; run again: nothing is done twice
+    """
+    from . import demo as demos
+
+    found = demos.run(Path(folder), train=not no_train)
+    if as_json:
+        print_json(found)
+        return
+    print_funnel(found["run"])
+    for line in demos.next_steps(Path(folder), found, _program()):
+        click.echo(line)
+
+
+@click.command(short_help="Check a job; show its stages. Writes nothing.")
+@CONFIG
+@click.option("--policy", metavar="POLICY",
+              help="Judge what an earlier run has recorded by this policy: a preset, or a file.")  # fmt: skip
+@AS_JSON
+def plan(config: str, policy: str | None, as_json: bool) -> None:
+    """Check config, policy, sources and registries; show the stages. Writes and requests nothing.
+
+    \b
+    fairshard plan job.yaml
+    fairshard plan job.yaml --policy licensed-only    what would another policy keep?
+    """
+    from . import plan as plans
+
+    found = plans.run(configs.load(config), policy)
+    if as_json:
+        print_json(found)
+    else:
+        plans.show(found, STDOUT)
+
+
+@click.command()
+@CONFIG
+@click.option("--until", type=click.Choice(STAGES), help="Stop after this stage.")
+@click.option("--only", type=click.Choice(STAGES), help="Run this stage alone.")
+@click.option("--partition", "partitions", multiple=True, metavar="NAME",
+              help="With --only fetch: fetch this partition alone, such as 0003. May be repeated.")  # fmt: skip
+@click.option("--engine", type=click.Choice(["duckdb", "spark"]), help="Where SQL runs.  [config: engine]")
+@click.option("--compute", type=click.Choice(["local", "dask", "spark"]),
+              help="Where pixels are worked on.  [config: compute]")  # fmt: skip
+@AS_JSON
+def run(
+    config: str,
+    until: str | None,
+    only: str | None,
+    partitions: tuple[str, ...],
+    engine: str | None,
+    compute: str | None,
+    as_json: bool,
+) -> None:
+    """Run a job from its lists to its release. Run it again to resume; what is done is not done again.
+
+    \b
+    fairshard run job.yaml
+    fairshard run job.yaml --until consult     registries and robots.txt only, no image requested
+    fairshard run job.yaml --engine spark      the same rows, on Spark
+    fairshard run job.yaml --only fetch --partition 0003     one of several that go side by side
+    """
+    from . import _run
+
+    if until and only:
+        raise click.UsageError("--until and --only exclude each other")
+    if partitions and only != "fetch":
+        raise click.UsageError("--partition goes with --only fetch")
+    job = _with(configs.load(config), engine=engine, compute=compute)
+    found = _run.run(job, _run.stages(until, only), partitions)
+    if as_json:
+        print_json(found)
+    else:
+        print_funnel(found)
+        click.echo(f"work: {job.work_dir}\nrelease: {job.release_dir}")
+        if any(stage["rows_out"] < stage["rows_in"] for stage in found["stages"]):
+            why = shlex.join([_program(), "sql", job.work_dir, "SELECT * FROM reason ORDER BY rows DESC"])
+            click.echo(f"why rows are out: {why}")
+
+
+@click.command(short_help="Train a CLIP model on exactly what a job released.")
+@CONFIG
+@AS_JSON
+def train(config: str, as_json: bool) -> None:
+    """Train a CLIP model on the release of a job, exactly as published. Needs the extra [train].
+
+    The model, its losses and its retrieval go into run_dir of the config. Run it again to resume.
+
+    \b
+    fairshard train job.yaml
+    """
+    from . import train as trains
+
+    job = configs.load(config)
+    found = trains.run(job.release_dir, job.run_dir, job.config.train)
+    if as_json:
+        print_json(found)
+    else:
+        _print_run(found)
+
+
+class _AuditCli(click.Group):
+    """A group whose first word, if it names no command of its own, is the config of the audit itself."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = ["config", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_AuditCli, subcommand_metavar="CONFIG | images FOLDER | text FILE",
+             short_help="What a model kept; later opt-outs; copied outputs.")  # fmt: skip
+def audit() -> None:
+    """What a model kept, what has opted out since, and whether outputs repeat a release.
+
+    Exits with 1 if there is a finding. Options of each form: fairshard audit config --help, and so on.
+
+    \b
+    fairshard audit job.yaml                               the run of a job; limits are in its config
+    fairshard audit images generated --release release     copies among pictures from any model
+    fairshard audit text captions.txt --release release    captions repeated in any text, line by line
+    """
+
+
+@audit.command(name="config", short_help="Memorisation, leakage, later opt-outs of a run.")
+@CONFIG
+@AS_JSON
+def audit_config(config: str, as_json: bool) -> None:
+    """Memorisation, leakage and later opt-outs of the run of a job, by the registries as they are today.
+
+    Exits with 1 if a measure is over its limit. Needs the extra [train].
+
+    \b
+    fairshard audit job.yaml
+    """
+    from . import audit as audits
+
+    found = audits.run(configs.load(config))
+    if as_json:
+        print_json({"out_dir": str(found.out_dir), "rows": found.rows})
+    else:
+        for text in audits.summary(found):
+            click.echo(text)
+        click.echo(f"audit: {found.out_dir}")
+    raise SystemExit(1 if found.findings else 0)
+
+
+@audit.command(name="images", short_help="The nearest released picture of each picture.")
+@click.argument("folder", type=click.Path())
+@RELEASE
+@AS_JSON
+def audit_images(folder: str, release: str, as_json: bool) -> None:
+    """The nearest released picture of each picture below FOLDER, however flipped or turned.
+
+    Exits with 1 if one is within the radius of the release's policy.
+
+    \b
+    fairshard audit images generated --release release
+    """
+    from . import audit as audits
+
+    _print_audit(audits.images(folder, release), as_json)
+
+
+@audit.command(name="text", short_help="The released caption that each line repeats.")
+@click.argument("file", type=click.Path())
+@RELEASE
+@AS_JSON
+def audit_text(file: str, release: str, as_json: bool) -> None:
+    """The released caption that each line of FILE repeats: whole, or eight words of it in a row.
+
+    Exits with 1 if one does.
+
+    \b
+    fairshard audit text captions.txt --release release
+    """
+    from . import audit as audits
+
+    _print_audit(audits.text(file, release), as_json)
+
+
+COMMANDS = {command.name: command for command in (demo, plan, run, train, audit)}
+
+
+def _program() -> str:
+    """How this program was called, for commands to be pasted: ``make`` calls it by its path."""
+    called = sys.argv[0]
+    return called if Path(called).name == "fairshard" and not shutil.which("fairshard") else "fairshard"
+
+
+def _print_audit(rows: list[Row], as_json: bool) -> None:
+    from . import audit as audits
+
+    found = sum(row["finding"] for row in rows)
+    if as_json:
+        print_json(rows)
+    else:
+        for row in rows:
+            click.echo(audits.line(row))
+        click.echo(f"{found} of {len(rows)} with a finding, {sum(row['value'] is None for row in rows)} not compared")
+    raise SystemExit(1 if found else 0)
+
+
+def _print_run(found: TrainResult) -> None:
+    click.echo(f"model: {found.checkpoint}{' (was done)' if found.already_done else ''}")
+    for direction, scores in found.record["retrieval"].items():
+        click.echo(f"{direction}: {json.dumps(scores)}")
+
+
+def _with(job: Job, **overrides: str | None) -> Job:
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return dataclasses.replace(job, config=dataclasses.replace(job.config, **given))

@@ -1,0 +1,248 @@
+"""Terms that a fetch meets on its way: of URLs that redirects lead to, and in licence files that ``Link`` headers name.
+
+``consult`` asked the hosts of the list. Where a response points to terms that nobody has read yet, the exchange ends
+before the next request, or before the body. When all others are through, the terms are had (from what ``consult``
+stored, or by asking), and what they do not refuse goes on from where it stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..schemas.verdicts import NONE
+from ..udfs.signals import ai_txt, robots_txt, rsl
+from ..udfs.urls import url_origin
+from ._headers import KINDS as HEADER_KINDS
+from ._headers import REDIRECTS, licence_links, said_in_headers
+from ._hosts import Asker, Key, key_of, known_files, partition_of
+from ._said import Said
+from ._store import Store, arrow_filesystem
+from ._terms import MAX_LICENCE_FILES, HostTerms
+
+if TYPE_CHECKING:  # aiohttp is an extra
+    from ._http import Client, Fetched, Hop
+
+# Kinds of evidence whose refusal ends an exchange.
+KINDS = HEADER_KINDS | {robots_txt.KIND, ai_txt.KIND, rsl.KIND}
+
+_Licence = tuple[rsl.RslFile | None, datetime | None]
+"""An RSL file and when it was fetched; None gave no answer."""
+
+_NOT_READ: _Licence = (None, None)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How terms are had on the way.
+
+    Attributes:
+        how: ``fetch``, ``cached`` or ``off``, as for all host files.
+        max_age_s: an answer that this partition stored is taken again while it is younger.
+        partitions: of ``consult``, whose answers are looked at first.
+        http: keyword arguments of ``HttpOptions``.
+    """
+
+    how: str
+    max_age_s: float
+    partitions: int
+    http: tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Leg:
+    """The way from a URL of the list: it goes on at ``start``, after the responses ``before``.
+
+    ``stopped`` is the answer that it was stopped at, once it was.
+    """
+
+    url: str
+    licensed: bool
+    start: str
+    before: tuple[Hop, ...] = ()
+    stopped: Any = None
+
+
+class Onward:
+    """Asks for the URLs of one partition, and for the terms that they lead to."""
+
+    def __init__(self, way: Way, store: Store, partition: str, refuses: Callable[[Said], bool]):
+        """``refuses``: whether a piece of evidence ends an exchange, unless a permission is recorded."""
+        self._way, self._store, self._refuses = way, store, refuses
+        known = known_files(store, "fetch", partition, timedelta(seconds=way.max_age_s))
+        self._files: dict[Key, dict] = dict(known) if way.how != "off" else {}
+        self._terms: dict[str, HostTerms] = {}
+        self._licences: dict[str, dict[str, _Licence]] = {}  # by origin of the response, then by URL
+        self._wanted: dict[str, set[str]] = {}  # licence files by origin of the response; "" is the host's own files
+
+    @property
+    def host_files(self) -> list[dict]:
+        """Rows of ``host_file`` that ``consult`` has not."""
+        return [self._files[key] for key in sorted(self._files)]
+
+    async def answers(self, client: Client, asked: Mapping[str, bool]) -> AsyncGenerator[tuple[str, Fetched]]:
+        """Ask for URLs; answers come as they are complete.
+
+        Args:
+            client: asks for the images.
+            asked: by URL, whether a permission is recorded for it: then nothing on the way ends the exchange.
+        """
+        from ._http import Request
+
+        legs = [_Leg(url, licensed, url) for url, licensed in asked.items()]
+        while legs:
+            requests = [Request(leg.start, stop=partial(self._stop, leg.licensed), key=leg) for leg in legs]
+            stopped = []
+            async with aclosing(client.get_all(requests)) as answers:
+                async for request, fetched in answers:
+                    whole = _joined(request.key, fetched, client.options.max_redirects)
+                    onward = self._onward(request.key, whole)
+                    if onward is None:
+                        yield request.key.url, whole
+                    else:
+                        stopped.append(onward)
+            await self._learn()
+            legs = []
+            for leg in stopped:
+                if leg.licensed or not self._refused(leg.stopped.hops[-1]):
+                    legs.append(leg)
+                else:
+                    yield leg.url, leg.stopped
+
+    def said(self, hops: Sequence[Hop], at: datetime) -> list[Said]:
+        """What a redirect chain and the terms it led to say."""
+        return [*said_in_headers(hops, at), *self._said_on_the_way(hops)]
+
+    def _said_on_the_way(self, hops: Sequence[Hop]) -> Iterator[Said]:
+        for number, hop in enumerate(hops):
+            target = self._target(hop)
+            terms = self._terms.get(_origin(target)) if target else None
+            if target and terms:
+                yield from (replace(said, hop=number + 1) for said in terms.about(target))
+        if hops and self._way.how != "off" and (named := licence_links(hops[-1])):
+            _, unread = self._unread(hops[-1])
+            yield from self._said_in_licences(hops[-1], [url for url in named if url not in unread], len(hops) - 1)
+
+    def _said_in_licences(self, hop: Hop, named: list[str], number: int) -> Iterator[Said]:
+        read = self._licences.get(_origin(hop.url), {})
+        for url in named:
+            file, at = read.get(url, _NOT_READ)
+            evidence = rsl.unanswered(url) if file is None else file.verdict(hop.url, source=url)
+            if evidence.verdict != NONE:
+                yield Said(evidence, at or datetime.now(UTC), "url", hop=number)
+
+    def _stop(self, licensed: bool, hop: Hop) -> bool:
+        """Whether an exchange ends at a response: its terms are not known yet, or refuse."""
+        return bool(self._unread(hop)[1]) or (not licensed and self._refused(hop))
+
+    def _refused(self, hop: Hop) -> bool:
+        return any(map(self._refuses, self.said((hop,), datetime.now(UTC))))
+
+    def _unread(self, hop: Hop) -> tuple[str, set[str]]:
+        """The terms that a response leads to and that nobody has read: whose, and which licence files."""
+        target = self._target(hop)
+        if target:
+            origin = _origin(target)
+            return origin, set() if origin in self._terms else {""}
+        named = licence_links(hop) if self._way.how != "off" else []
+        if not named:
+            return "", set()
+        origin = _origin(hop.url)
+        read = self._licences.get(origin, {})
+        return origin, set(named) - read.keys() if len(read) < MAX_LICENCE_FILES else set()
+
+    def _onward(self, leg: _Leg, fetched: Fetched) -> _Leg | None:
+        """Where an exchange that was stopped for want of terms goes on; None if it is over."""
+        if fetched.error != "stopped":
+            return None
+        *before, last = fetched.hops
+        origin, unread = self._unread(last)
+        if not unread or (not leg.licensed and self._refused(last)):
+            return None
+        self._wanted.setdefault(origin, set()).update(unread)
+        target = self._target(last)
+        return _Leg(leg.url, leg.licensed, target or last.url, fetched.hops if target else tuple(before), fetched)
+
+    def _target(self, hop: Hop) -> str | None:
+        """Where a response redirects to; None if nowhere, or to what is refused anyhow."""
+        if hop.status not in REDIRECTS or self._way.how == "off":
+            return None
+        from ._connect import Failure, target
+
+        http = dict(self._way.http)
+        guard = {"allow_private": http.get("allow_private", False), "by_name": http.get("proxy") is not None}
+        try:
+            return next((target(location, hop.url, **guard).href for location in hop.values("location")), None)
+        except Failure:
+            return None
+
+    async def _learn(self) -> None:
+        """Read what is wanted: from what ``consult`` stored, from what is known here, or by asking."""
+        wanted, self._wanted = self._wanted, {}
+        if not wanted:
+            return
+        if self._way.how == "cached":
+            await self._read(Asker(None, self._files), wanted)
+            return
+        from ._http import Client, HttpOptions
+
+        async with Client(HttpOptions(**dict(self._way.http))) as client:
+            await self._read(Asker(client, self._files), wanted)
+
+    async def _read(self, asker: Asker, wanted: Mapping[str, set[str]]) -> None:
+        stored = self._stored(sorted(wanted))
+        hosts = sorted(origin for origin, urls in wanted.items() if "" in urls)
+        asked = await asker.all_files([origin for origin in hosts if origin not in stored])
+        for row in asked:
+            stored.setdefault(row["origin"], []).append(row)
+        self._terms |= {origin: HostTerms(origin, stored.get(origin, ())) for origin in hosts}
+        files = await asyncio.gather(*(
+            self._licence(asker, origin, url, stored.get(origin, ()))
+            for origin, urls in sorted(wanted.items())
+            for url in sorted(urls - {""})[: MAX_LICENCE_FILES - len(self._licences.get(origin, {}))]
+        ))  # fmt: skip
+        self._files |= {key_of(row): row for row in (*asked, *filter(None, files))}
+
+    async def _licence(self, asker: Asker, origin: str, url: str, stored: Sequence[dict]) -> dict | None:
+        """Read a licence file. Returns its row if ``consult`` has none."""
+        row = next((row for row in stored if (row["kind"], row["url"]) == (rsl.KIND, url)), None)
+        new = None if row else await asker.file(origin, rsl.KIND, url)
+        row = row or new
+        read = (rsl.from_response(row["status"], row["body"] or b""), row["fetched_at"]) if row else _NOT_READ
+        self._licences.setdefault(origin, {})[url] = read
+        return new
+
+    def _stored(self, origins: Sequence[str]) -> dict[str, list[dict]]:
+        """Rows of ``host_file`` that ``consult`` has of some origins."""
+        by_part: dict[int, list[str]] = {}
+        for origin in origins:
+            by_part.setdefault(partition_of(origin, self._way.partitions), []).append(origin)
+        found: dict[str, list[dict]] = {}
+        for part, names in by_part.items():
+            mark = self._store.mark("consult", f"ask-{part:04d}")
+            for name in mark.files.get("host_file", []) if mark else []:
+                fs, plain = arrow_filesystem(self._store.path(name))
+                for row in pq.read_table(plain, filesystem=fs, filters=[("origin", "in", names)]).to_pylist():
+                    found.setdefault(row["origin"], []).append(row)
+        return found
+
+
+def _joined(leg: _Leg, fetched: Fetched, max_redirects: int) -> Fetched:
+    """The answer as if it had come in one exchange."""
+    hops = leg.before + fetched.hops
+    if len(hops) > max_redirects + 1 and fetched.error in (None, "stopped"):
+        detail = f"more than {max_redirects}"
+        return replace(fetched, url=leg.url, hops=hops, body=b"", error="too_many_redirects", detail=detail)
+    return replace(fetched, url=leg.url, hops=hops)
+
+
+def _origin(url: str) -> str:
+    return url_origin(pa.array([url], pa.string()))[0].as_py() or url
