@@ -150,7 +150,7 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
     binding = _gate.binding(policy, ONWARD_KINDS | FILE_KINDS)
     how = host_files(work.job)
     pixels = {key: value for key, value in asdict(config).items() if key not in _MANNERS}
-    facts = fingerprint(work.version, pixels, _looks_for_watermarks(binding))
+    facts = fingerprint(work.version, pixels)
     print_ = work.fingerprint("fetch", facts, list(binding.drops.items()), binding.readings, how, config.partitions)
     chosen = chosen_partitions(work.job, partitions)
     if partitions is None:  # a run beside others takes nothing away
@@ -229,7 +229,7 @@ def fetch(task: FetchTask) -> int:
     wanted = _asked_by_url(task.asked)
     with store.task("fetch", task.partition, task.fingerprint) as done:
         done.rows_in = sum(len(asked.pairs) for asked in wanted.values())
-        done.extra["facts"] = task.facts
+        done.extra |= {"facts": task.facts, "watermarks": _looks_for_watermarks(task.binding)}
         rows = _Rows()
         onward = Onward(task.way, store, task.partition, task.refuses)
         with work_shard(done, task.partition) as shard:
@@ -270,10 +270,12 @@ def _take_over(store: Store, task: FetchTask, wanted: dict[str, _Asked], rows: _
     """Move what an earlier run fetched for these pairs out of ``wanted`` and into the new partition.
 
     Where somebody refuses, it is asked for again if the policy or a permission has changed what that means; where
-    something could not be determined, in any case.
+    something could not be determined, in any case. Nothing is moved if nobody has looked for watermarks that matter now.
     """
     mark = store.mark("fetch", task.partition)
     if mark is None or mark.extra.get("facts") != task.facts:
+        return
+    if _looks_for_watermarks(task.binding) and not mark.extra.get("watermarks"):
         return
     images = {row["pair_id"]: row for row in _old_rows(store, mark.files.get("image", []))}
     signals = [
