@@ -1,4 +1,4 @@
-"""From an answer to ``image`` columns, a rendition, and what the file says: one decode for all that is made of pixels."""
+"""From an answer to ``image`` columns, a rendition and what the file says, by one decode."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ def match_registries(work: Work, now: datetime) -> None:
 
 
 def caption_hits(engine: Engine) -> None:
-    """Name ``caption_hit`` on an engine: pairs whose caption holds a listed creator's name. Needs ``pair``, ``active``."""
+    """Name ``caption_hit``: pairs whose caption holds a listed creator's name. Needs ``pair`` and ``active``."""
     engine.step("caption_name", CAPTION_NAME)
     engine.step("caption_hit", CAPTION_HIT, most=_NAME_WORDS)
 

@@ -270,7 +270,7 @@ def _take_over(store: Store, task: FetchTask, wanted: dict[str, _Asked], rows: _
     """Move what an earlier run fetched for these pairs out of ``wanted`` and into the new partition.
 
     Where somebody refuses, it is asked for again if the policy or a permission has changed what that means; where
-    something could not be determined, in any case. Nothing is moved if nobody has looked for watermarks that matter now.
+    something could not be determined, in any case. Nothing is moved if watermarks matter now and were not looked for.
     """
     mark = store.mark("fetch", task.partition)
     if mark is None or mark.extra.get("facts") != task.facts:

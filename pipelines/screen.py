@@ -109,7 +109,7 @@ def run(work: Work) -> None:
 
 
 def match_lists(work: Work, now: datetime) -> None:
-    """Write the ``signal`` rows of hash lists, and of registries that name where a redirect ended or who is in a file."""
+    """Write the ``signal`` rows of hash lists, and of registries about where a redirect ended or who a file names."""
     policy = work.job.policy
     radii = (policy.phash_max_distance, policy.pdq_max_distance, policy.pdq_min_quality, policy.pdq_dihedral)
     task = work.task("screen", "lists", work.fingerprint("screen", radii))
