@@ -105,7 +105,7 @@ def _is_exact(rgb: np.ndarray) -> bool:
     height, width = rgb.shape[:2]
     grid, scale = pdq_module._quick_grid(rgb), pdq_module._error_scale(height, width)
     code = pdq_module._quick_code(grid)
-    return not pdq_module._is_certain(code, scale) or pdq_module._quality_if_certain(grid, scale) is None
+    return not pdq_module._are_certain(code[None], scale) or pdq_module._quality_if_certain(grid, scale) is None
 
 
 def _photograph(seed: int) -> bytes:

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ..schemas.config import Fetch, Job, fingerprint
 from ..schemas.errors import ConfigError
@@ -34,7 +35,7 @@ from ._onward import KINDS as ONWARD_KINDS
 from ._onward import Onward, Way
 from ._pixels import Look, Looker, opted_out
 from ._said import Said
-from ._store import Store, read_parquet
+from ._store import Store, arrow_filesystem, read_parquet
 from ._work import Work
 from ._work_shard import WorkShard, read_range, work_shard
 
@@ -188,6 +189,7 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
         )
         for name in undone
     ]
+    tasks.sort(key=_rows_asked, reverse=True)  # so that no worker is left alone with a long one in the end
     for _ in work.map("fetch", fetch, tasks, lambda count: f"{count} images"):
         pass
 
@@ -250,6 +252,14 @@ def fetch(task: FetchTask) -> int:
 
 # Sections of the config that decide how politely and how hard to ask, not what comes back.
 _MANNERS = ("partitions", "concurrency", "per_host", "min_delay_s", "proxy", "allow_private", "user_agent")
+
+
+def _rows_asked(task: FetchTask) -> int:
+    rows = 0
+    for path in task.asked:
+        fs, plain = arrow_filesystem(path)
+        rows += pq.read_metadata(plain, filesystem=fs).num_rows
+    return rows
 
 
 def _asked_by_url(files: tuple[str, ...]) -> dict[str, _Asked]:
