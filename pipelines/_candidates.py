@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from ..schemas.tables import PAIR, REJECTED
 from ..udfs.arrow import pc
-from ..udfs.text import caption_clean, stable_hash
+from ..udfs.text import caption_clean, two_hashes
 from ..udfs.urls import host_domain, href_and_key, key_host
 from ._store import arrow_filesystem
 
@@ -54,9 +54,10 @@ def candidates(raw: pa.RecordBatch, caption_max_chars: int) -> pa.RecordBatch:
         "malformed_row", "bad_encoding", "null_url", "bad_url", "unsupported_scheme", "null_caption",
     )  # fmt: skip
     usable = pc.is_null(reason)
+    pair_id, check_id = two_hashes(pc.binary_join_element_wise(key, text, _SEPARATOR, null_handling="emit_null"))
     columns = {
-        "pair_id": pc.if_else(usable, _joined_hash(key, text), pa.scalar(None, pa.int64())),
-        "check_id": pc.if_else(usable, _joined_hash(text, key), pa.scalar(None, pa.int64())),
+        "pair_id": pc.if_else(usable, pair_id, pa.scalar(None, pa.int64())),
+        "check_id": pc.if_else(usable, check_id, pa.scalar(None, pa.int64())),
         "url": href,
         "url_key": key,
         "caption": text,
@@ -69,11 +70,12 @@ def candidates(raw: pa.RecordBatch, caption_max_chars: int) -> pa.RecordBatch:
 
 def pairs(usable: pa.RecordBatch, source: str) -> pa.RecordBatch:
     """``pair`` rows of usable candidates of one source."""
-    host = key_host(usable.column("url_key")).dictionary_encode()
+    host = key_host(usable.column("url_key"))
+    once = host.dictionary_encode()
     found = {
-        "host": host.dictionary_decode(),
+        "host": host,
         # The public suffix list is a Python affair: asked once a host, not once a pair.
-        "domain": host_domain(host.dictionary).take(host.indices),
+        "domain": host_domain(once.dictionary).take(once.indices),
         "source": pa.repeat(pa.scalar(source), usable.num_rows),
     }
     columns = [found[name] if name in found else usable.column(name) for name in PAIR.schema.names]
@@ -94,10 +96,6 @@ def unspooled(path: str) -> Iterator[pa.RecordBatch]:
     fs, plain = arrow_filesystem(path)
     with fs.open_input_stream(plain) as source, pa.ipc.open_stream(source) as reader:
         yield from reader
-
-
-def _joined_hash(first: pa.Array, second: pa.Array) -> pa.Array:
-    return stable_hash(pc.binary_join_element_wise(first, second, _SEPARATOR, null_handling="emit_null"))
 
 
 def _text(array: pa.Array) -> tuple[pa.Array, pa.Array]:

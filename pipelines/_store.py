@@ -297,7 +297,8 @@ def listed(fs: fsspec.AbstractFileSystem, folder: str, ending: str = "") -> list
 def arrow_filesystem(path: str) -> tuple[arrow_fs.FileSystem, str]:
     """pyarrow's view of an fsspec path, for reading and writing Parquet."""
     fs, plain = fsspec.core.url_to_fs(path)
-    return arrow_fs.PyFileSystem(arrow_fs.FSSpecHandler(fs)), plain
+    local = "file" in fs.protocol
+    return arrow_fs.LocalFileSystem() if local else arrow_fs.PyFileSystem(arrow_fs.FSSpecHandler(fs)), plain
 
 
 def read_parquet(path: str, columns: Sequence[str] | None = None) -> pa.Table:

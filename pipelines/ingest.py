@@ -110,7 +110,8 @@ def read(task: Read) -> int:
 
 def write(task: Write) -> int:
     """Write the pairs of one part. Returns their number."""
-    later = pa.array([row for file in task.later for row in read_parquet(file)["source_row"].to_pylist()], pa.int64())
+    found = [chunk for file in task.later for chunk in read_parquet(file)["source_row"].chunks]
+    later = pa.chunked_array(found, pa.int64()).combine_chunks()
     usable = (_usable(batch, later) for batch in unspooled(task.candidates))
     return write_parquet(task.target, PAIR.schema, (pairs(batch, task.source) for batch in usable))
 

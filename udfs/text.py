@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -103,9 +104,28 @@ def stable_hash(text: pa.Array) -> pa.Array:
     Returns: int64[n].
     Source: https://github.com/Cyan4973/xxHash (XXH3_64bits of the UTF-8 bytes).
     """
-    digest = xxhash.xxh3_64_intdigest
-    values = [None if value is None else digest(value) for value in text.cast(pa.binary()).to_pylist()]
-    return pc.cast(pa.array(values, pa.uint64()), pa.int64(), safe=False)
+    return _digests(xxhash.xxh3_64_intdigest, text.cast(pa.binary()).to_pylist())
+
+
+def two_hashes(text: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """``stable_hash``, and another 64-bit hash: different texts that share both are not to be expected.
+
+    Args: text: string[n]; null stays null.
+    Returns: int64[n], twice.
+    Source: https://github.com/Cyan4973/xxHash (XXH3_64bits and XXH64, seed 0).
+    """
+    values = text.cast(pa.binary()).to_pylist()
+    return _digests(xxhash.xxh3_64_intdigest, values), _digests(xxhash.xxh64_intdigest, values)
+
+
+def fold_name(text: str) -> str | None:
+    """``name_key`` of one name."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()) or None
+
+
+def _digests(digest: Callable[[bytes], int], values: list[bytes | None]) -> pa.Array:
+    numbers = [None if value is None else digest(value) for value in values]
+    return pc.cast(pa.array(numbers, pa.uint64()), pa.int64(), safe=False)
 
 
 def _cleaned(caption: pa.Array, most: int) -> pa.Array:
@@ -114,8 +134,3 @@ def _cleaned(caption: pa.Array, most: int) -> pa.Array:
     text = pc.utf8_trim_whitespace(pc.replace_substring_regex(text, " {2,}", " "))
     text = pc.utf8_trim_whitespace(pc.utf8_slice_codeunits(text, 0, most))
     return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
-
-
-def fold_name(text: str) -> str | None:
-    """``name_key`` of one name."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()) or None

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import ada_url
+import numpy as np
 import pyarrow as pa
 from publicsuffixlist import PublicSuffixList
 
@@ -24,6 +25,8 @@ _LABEL, _LAST = (rf"(?:[{first}][a-z0-9-]*|x(?:[a-mo-z0-9-][a-z0-9-]*)?)" for fi
 _CHAR = r"[A-Za-z0-9_~!$&()*+,;=:@-]|%(?:[0189A-F][0-9A-F]|2[0-9A-CF]|3[A-F]|[46]0|5[B-E]|7[B-DF])"
 _PLAIN = rf"^https?://(?:{_LABEL}\.)*{_LAST}(?:/(?:(?:{_CHAR})(?:[.]|{_CHAR})*)?)+(?:\?(?:[./?]|{_CHAR})*)?$"
 _KEY_PREFIX = r"^https?://(www\.)?"
+
+_ADDRESS = r"^(?:\[|[0-9.]*[0-9][0-9.]*$)"
 
 # Of a path or query in WHATWG form, what the key writes otherwise, if it writes it otherwise at all.
 _ODD = re.compile(r"%[0-9A-Fa-f]{2}|[^\w!$&'()*+,;=:@/?\-.~\[\]%]", re.ASCII)
@@ -105,10 +108,25 @@ def host_domain(host: pa.Array) -> pa.Array:
 def host_suffixes(host: pa.Array) -> pa.Array:
     """The host and every parent of it on a label boundary: what a domain rule has to equal to cover it.
 
-    Args: host: string[n]; null gives null. An address has no parents.
+    Args: host: string[n]; null gives null. An address has no parents; no parent has more characters than DNS allows.
     Returns: list<string>[n]; ``a.b.example`` gives ``[a.b.example, b.example, example]``.
+    Source: RFC 1035, section 2.3.4 (255 octets, which are 253 characters).
     """
-    return pa.array([None if name is None else _suffixes(name) for name in host.to_pylist()], pa.list_(pa.string()))
+    parents = pc.and_not(pc.match_substring(host, "."), pc.match_substring_regex(host, _ADDRESS))
+    values, rows = [host.drop_null()], [np.flatnonzero(host.is_valid())]
+    longer, row = host.filter(parents), np.flatnonzero(pc.fill_null(parents, False))
+    longer = pc.utf8_slice_codeunits(longer, -254)  # or a name of a million labels would have a million parents
+    while len(longer):
+        longer = pc.replace_substring_regex(longer, r"^[^.]*\.", "")
+        values.append(longer)
+        rows.append(row)
+        more = pc.match_substring(longer, ".")
+        longer, row = longer.filter(more), row[more]
+    owner = np.concatenate(rows)
+    ends = np.cumsum(np.bincount(owner, minlength=len(host)))
+    offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
+    flat = pa.concat_arrays(values).take(pa.array(np.argsort(owner, kind="stable")))
+    return pa.ListArray.from_arrays(offsets, flat, mask=host.is_null())
 
 
 def canonical_href(url: str) -> str | None:
@@ -141,7 +159,7 @@ def _public_suffixes() -> PublicSuffixList:
 @lru_cache(maxsize=1 << 19)
 def registrable_domain(host: str) -> str:
     """``host_domain`` of one host."""
-    if _is_address(host):
+    if re.match(_ADDRESS, host):
         return host
     return _public_suffixes().privatesuffix(host) or host
 
@@ -202,14 +220,3 @@ def _normal_form(odd: str) -> str:
 
 def _one_escape(match: re.Match[str]) -> str:
     return _normal_form(match[0])
-
-
-def _is_address(host: str) -> bool:
-    return host.startswith("[") or host.replace(".", "").isdigit()
-
-
-def _suffixes(host: str) -> list[str]:
-    if _is_address(host):
-        return [host]
-    labels = host.split(".")
-    return [".".join(labels[start:]) for start in range(len(labels))]

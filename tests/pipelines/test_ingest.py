@@ -17,9 +17,10 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairshard.pipelines import _sources, ingest
+from fairshard.pipelines import _candidates, _sources, ingest
 from fairshard.pipelines._sources import SourceFile, read
 from fairshard.pipelines.cli import main
+from fairshard.udfs.text import two_hashes
 
 URL = "https://a.example/{}.jpg"
 
@@ -279,6 +280,55 @@ def test_more_rows_than_a_batch_and_the_books_balance(ingested_on_each):
     assert Counter(row["reason"] for row in rejected) == {"null_url": 71, "duplicate_row": 1000 - 1}
     assert sorted(row["source_row"] for row in pairs + rejected) == list(range(count))
     assert all(row["url"] == urls[row["source_row"]] for row in pairs)
+
+
+def test_parquet_is_read_in_parts_and_rows_repeat_across_them(ingested_on_each, monkeypatch, tmp_path):
+    monkeypatch.setattr(_sources, "_PART_ROWS", 1000)
+    count, unlike = 3500, 1700
+    sink = io.BytesIO()
+    urls = [None if n == 1234 else URL.format(n % unlike) for n in range(count)]
+    pq.write_table(pa.table({"url": urls, "text": ["words"] * count}), sink, row_group_size=300)
+    (tmp_path / "list.parquet").write_bytes(sink.getvalue())
+    parts = _sources.parts(SourceFile("list", str(tmp_path / "list.parquet"), "parquet", ""))
+    assert [(part.row_groups, part.first_row) for part in parts] == [((0, 4), 0), ((4, 8), 1200), ((8, 12), 2400)]
+    pairs, rejected = ingested_on_each({"list.parquet": sink.getvalue()})
+    first = [n for n in range(unlike) if n != 1234]
+    assert [(row["source_row"], row["url"]) for row in pairs] == [(n, urls[n]) for n in [*first, 1234 + unlike]]
+    assert Counter(row["reason"] for row in rejected) == {"null_url": 1, "duplicate_row": count - unlike - 1}
+
+
+def test_a_different_pair_of_the_same_id_is_set_aside_by_that_name(ingested, monkeypatch):
+    def colliding(text):
+        _, check = two_hashes(text)
+        return pa.array([7] * len(text), pa.int64()), check
+
+    monkeypatch.setattr(_candidates, "two_hashes", colliding)
+    data = "".join(f"{URL.format(n)},w\n" for n in (1, 2, 1))
+    (pair,), rejected = ingested({"list.csv": f"url,text\n{data}".encode()}, workers=1)
+    assert (pair["pair_id"], pair["source_row"]) == (7, 0)
+    assert [(row["source_row"], row["reason"]) for row in rejected] == [(1, "id_collision"), (2, "duplicate_row")]
+
+
+def test_lists_that_a_killed_run_has_read_are_not_read_again(make_duckdb_work, tmp_path, monkeypatch):
+    (tmp_path / "0").mkdir()
+    for name in "abc":
+        (tmp_path / "0" / f"{name}.csv").write_text(f"url,text\n{URL.format(name)},w\n")
+    work = make_duckdb_work({"sources": [{"path": "*.csv"}], "workers": 1})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ingest, "write", stopped)
+        ingest.run(work)
+    assert work.store.files("pair") == []
+    (tmp_path / "0" / "b.csv").write_text(f"url,text\n{URL.format('b')},other words\n")
+    read_again, read_one = [], ingest.read
+    monkeypatch.setattr(ingest, "read", lambda task: read_again.append(task.file.source) or read_one(task))
+    ingest.run(work)
+    assert read_again == ["b"]
+    assert [row["caption"] for row in work.store.read("pair").to_pylist()] == ["w", "other words", "w"]
+    assert [path for path in (tmp_path / "0/work").rglob("*ingest-lists/*") if path.is_file()] == []
+
+
+def stopped(task):
+    raise KeyboardInterrupt
 
 
 def test_neither_the_order_of_rows_nor_of_files_decides_what_a_pair_is(ingested, make_duckdb_work):

@@ -61,6 +61,22 @@ def test_parquet(tmp_path):
     assert (rule["key"], rule["valid_from"]) == ("a.example", datetime(2020, 1, 1, tzinfo=UTC))
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int8(), pa.string())])
+def test_parquet_keys_of_any_type_of_text(tmp_path, kind):
+    data = parquet(
+        tmp_path, {"domain": pa.array(["a.example", None, "B.example"] * 10 + ["c.example"] * 600).cast(kind)}
+    )
+    assert keys(load(tmp_path, "list.parquet", data)) == ["a.example", "b.example", "c.example"]
+
+
+def test_times_that_no_calendar_has(tmp_path):
+    (rule,) = load(tmp_path, "list.csv", b"domain,valid_from\na.example,0001-01-01T00:00:00+02:00\n")
+    assert rule["valid_from"] is None
+    data = parquet(tmp_path, {"domain": ["a.example"], "valid_from": pa.array([2**62], pa.timestamp("us"))})
+    with pytest.raises(RegistryError, match="cannot be read"):
+        load(tmp_path, "list.parquet", data)
+
+
 @pytest.mark.parametrize("column", ["domain", "key", "value", "hash", "KEY"])
 def test_columns_that_hold_the_key(tmp_path, column):
     assert keys(load(tmp_path, "list.csv", f"note,{column}\nx.example,a.example\n".encode())) == ["a.example"]
@@ -116,6 +132,12 @@ def test_keys_take_the_form_that_pairs_have(scope, key, normal):
 def test_no_key_raises_and_a_normal_one_stays(key, scope):
     found = _registries.normal_key(scope, key)
     assert found is None or _registries.normal_key(scope, found) == found
+
+
+@given(st.text("aB.:/?#@\\\\ \tü%4", max_size=12))
+def test_a_url_without_a_scheme_is_read_as_one_with(key):
+    given = key.strip()
+    assert _registries.normal_key("url", key) == canonical_key(given if "://" in given else f"https://{given}")
 
 
 def test_an_unknown_action_restricts_and_so_does_an_unreadable_date(tmp_path):

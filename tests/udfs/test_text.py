@@ -39,6 +39,19 @@ def test_cleaning_is_idempotent(caption):
     assert once is None or clean(once) == once
 
 
+@given(st.text(st.sampled_from("ab.! \t\x00\u00e9\u0301\u00a0"), max_size=12), st.integers(1, 12))
+def test_a_caption_that_is_clean_stays(caption, most):
+    found = clean(caption, most)
+    assert found is None or clean(found, most) == found
+    if (
+        caption == " ".join(caption.split())
+        and caption.isascii()
+        and "\x00" not in caption
+        and 0 < len(caption) <= most
+    ):
+        assert found == caption
+
+
 def test_keys_for_comparison():
     captions = pa.array(["A cat!  on-a mat", "a CAT on a mat", "!!!", None])
     assert text.caption_key(captions).to_pylist() == ["a cat on a mat", "a cat on a mat", "!!!", None]
@@ -64,6 +77,12 @@ def test_the_hash_is_xxh3_and_never_changes():
         None,
         0xE6C632B61E964E1F - 2**64,
     ]
+
+
+def test_the_second_hash_is_xxh64():
+    first, second = text.two_hashes(pa.array(["", None, "a"]))
+    assert first.equals(text.stable_hash(pa.array(["", None, "a"])))
+    assert second.to_pylist() == [0xEF46DB3751D8E999 - 2**64, None, 0xD24EC4F1A98C6E5B - 2**64]
 
 
 def test_a_function_is_held_to_its_contract():

@@ -48,15 +48,23 @@ def test_url_key(url, key):
     assert one(urls.url_key, url) == key
 
 
-PARTS = st.text("abcXYZ019.-_~%/?&=+:@#|'\" äß", max_size=12)
+PARTS = st.lists(
+    st.sampled_from(
+        [*"abXZ09.-_~%/?&=+:@#|'\" äß", "%20", "%2E", "%2e", "%41", "%7e", "%c3%a9", "%C3%A9", "%2F", "/../"]
+    ),
+    max_size=12,
+).map("".join)
 
 
 @given(st.builds("{}://{}{}/{}".format, st.sampled_from(["http", "https", "HTTP"]), st.sampled_from(
-    ["ex.org", "www.ex.org", "EX.org", "1.2.3.4", "a..b", "ex.org.", "ex.org:80", "ex.0x1", "xn--mnchen-3ya.de"]
+    ["ex.org", "www.ex.org", "EX.org", "1.2.3.4", "a..b", "ex.org.", "ex.org:80", "ex.0x1", "xn--mnchen-3ya.de", "xy.xn",
+     "u:p@ex.org", "[::1]:443"]
 ), st.sampled_from(["", "/..", "/./a", "/%2e%2e"]), PARTS))  # fmt: skip
 def test_the_quick_path_and_the_parser_agree(url):
     assert one(urls.url_href, url) == urls.canonical_href(url)
     assert one(urls.url_key, url) == urls.canonical_key(url)
+    href, key = urls.href_and_key(pa.array([url]))
+    assert (href[0].as_py(), key[0].as_py()) == (urls.canonical_href(url), urls.canonical_key(url))
 
 
 @given(st.text(max_size=40))
@@ -77,6 +85,22 @@ def test_hosts_and_domains():
 def test_suffixes_are_cut_on_label_boundaries():
     hosts = pa.array(["a.b.example", "1.2.3.4", None])
     assert urls.host_suffixes(hosts).to_pylist() == [["a.b.example", "b.example", "example"], ["1.2.3.4"], None]
+
+
+@given(st.lists(st.none() | st.text("ab.1", max_size=9), max_size=9))
+def test_suffixes_are_the_host_without_its_first_labels(hosts):
+    found = urls.host_suffixes(pa.array(hosts, pa.string())).to_pylist()
+    for host, suffixes in zip(hosts, found, strict=True):
+        if host is None or host.replace(".", "").isdigit():
+            assert suffixes == (None if host is None else [host])
+        else:
+            labels = host.split(".")
+            assert suffixes == [".".join(labels[start:]) for start in range(len(labels))]
+
+
+def test_a_name_of_a_million_labels_has_parents_that_dns_could_have():
+    (suffixes,) = urls.host_suffixes(pa.array(["a." * 1_000_000 + "example.org"])).to_pylist()
+    assert suffixes[-2:] == ["example.org", "org"] and len(suffixes) < 130
 
 
 def test_origin():
