@@ -57,6 +57,7 @@ connection = duckdb.connect(config={"threads": 2})
 connection.execute(f"COPY (SELECT * FROM read_parquet('{lists}/*.parquet')) TO '{target}' (FORMAT parquet)")
 """
 _FAIRSHARD = "from fairshard.pipelines.cli import main; main()"
+_STOP = ("--until", "consult")
 _SAMPLE_S = 0.2
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -88,9 +89,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, nargs="*", default=[20_000_000], help="of the lists (default 20,000,000)")
     parser.add_argument("--spark", type=int, default=1_000_000, help="rows for Spark (default 1,000,000); 0: none")
     parser.add_argument("--dir", help="where lists and tables are put; a temporary folder if not given")
-    parser.add_argument(
-        "--limit", type=float, default=3600, help="seconds after which a run is stopped (default 3,600)"
-    )
+    parser.add_argument("--limit", type=float, default=3600, help="seconds until a run is stopped (default 3,600)")
     return parser.parse_args()
 
 
@@ -108,29 +107,33 @@ def _against_copy(folder: Path, rows: int, limit_s: float) -> Cost:
     copy = [sys.executable, "-c", _COPY, str(folder / "lists"), str(target)]
     before = _cost(copy, limit_s)
     target.unlink()
-    ours, _ = _fairshard(folder, rows, "duckdb", limit_s)
+    ours, stages = _fairshard(folder, rows, "duckdb", limit_s)
     after = _cost(copy, limit_s)
     for name, cost in (("DuckDB copies", before), ("fairshard", ours), ("DuckDB copies", after)):
         print(f"{name:<24}{cost}")
+    print(f"of which ingest {stages['ingest']:.1f} s, consult {stages['consult']:.1f} s, the rest start and registries")
     wall, cpu = (2 * getattr(ours, of) / (getattr(before, of) + getattr(after, of)) for of in ("seconds", "cpu_s"))
-    print(
-        f"fairshard takes {wall:.1f} times as long, {cpu:.1f} times in CPU seconds; load {os.getloadavg()[0]:.1f}",
-        flush=True,
-    )
+    load = os.getloadavg()[0]
+    print(f"fairshard takes {wall:.1f} times as long, {cpu:.1f} times in CPU seconds; load {load:.1f}", flush=True)
     return ours
 
 
 def _against_spark(folder: Path, rows: int, limit_s: float) -> Cost:
-    cost, stages = {}, {}
-    for engine in ("duckdb", "spark"):
-        cost[engine], stages[engine] = _fairshard(folder, rows, engine, limit_s)
-        print(f"fairshard on {engine:<11}{cost[engine]}  consult {stages[engine]['consult']:.1f} s")
-    whole, consult = (
-        cost["spark"].seconds / cost["duckdb"].seconds,
-        stages["spark"]["consult"] / stages["duckdb"]["consult"],
-    )
+    ours, stages = _fairshard(folder, rows, "duckdb", limit_s)
+    spark, theirs = _fairshard(folder, rows, "spark", limit_s)
+    for name, cost, of in (("DuckDB", ours, stages), ("Spark", spark, theirs)):  # the JVM's CPU seconds are not known
+        print(f"fairshard on {name:<11}{cost.seconds:7.1f} s {cost.peak_gb:5.1f} GB, consult {of['consult']:.1f} s")
+    whole, consult = spark.seconds / ours.seconds, theirs["consult"] / stages["consult"]
     print(f"Spark local[{_WORKERS}] takes {whole:.1f} times as long, {consult:.1f} times in consult", flush=True)
-    return cost["spark"]
+    if any(_rows(folder, "duckdb", table) != _rows(folder, "spark", table) for table in ("pair", "signal", "dropped")):
+        sys.exit("Spark and DuckDB gave other rows")
+    return spark
+
+
+def _rows(folder: Path, engine: str, table: str) -> tuple[int, int]:
+    """How many rows a table has, and the sum of their ids."""
+    ids = pq.read_table(folder / f"work-{engine}" / table, columns=["pair_id"])["pair_id"].to_numpy()
+    return len(ids), int(ids.sum())
 
 
 def _fairshard(folder: Path, rows: int, engine: str, limit_s: float) -> tuple[Cost, dict[str, float]]:
@@ -143,8 +146,7 @@ def _fairshard(folder: Path, rows: int, engine: str, limit_s: float) -> tuple[Co
         "registries": [{"name": scope, "path": f"{scope}.parquet", "scope": scope} for scope in _LISTED],
     }  # fmt: skip
     (folder / "job.yaml").write_text(json.dumps(job))
-    command = [sys.executable, "-c", _FAIRSHARD, "--quiet", "run", str(folder / "job.yaml"), "--until", "consult"]
-    cost = _cost(command, limit_s)
+    cost = _cost([sys.executable, "-c", _FAIRSHARD, "--quiet", "run", str(folder / "job.yaml"), *_STOP], limit_s)
     stages = {stage["stage"]: stage for stage in json.loads((work / "run.json").read_text())["stages"]}
     written = stages["ingest"]["rows_written"]
     if written["pair"] + written["rejected"] != rows or not stages["consult"]["rows_written"]["dropped"]:

@@ -25,7 +25,7 @@ from ..schemas.config import Job, Source
 from ..schemas.errors import SourceError
 from ..udfs.arrow import pc
 from ._open_quotes import PLACEHOLDER, closed_quotes
-from ._store import file_system
+from ._store import arrow_filesystem, file_system
 
 # Column of the raw schema, its type, and what lists call it. The first alias that is there is read.
 COLUMNS: dict[str, tuple[pa.DataType, tuple[str, ...]]] = {
@@ -360,9 +360,9 @@ def _malformed(numbers: list[int]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array(numbers, pa.int64()), pa.array([True] * count), *empty], schema=RAW)
 
 
-def _open_binary(file: SourceFile):
-    fs, plain = fsspec.core.url_to_fs(file.path)
-    return fs.open(plain, "rb")
+def _open_binary(file: SourceFile) -> pa.NativeFile:
+    fs, plain = arrow_filesystem(file.path)
+    return fs.open_input_file(plain)
 
 
 def _open_text(file: SourceFile):

@@ -189,7 +189,8 @@ def match_registries(work: Work, now: datetime) -> None:
 def caption_hits(engine: Engine) -> None:
     """Name ``caption_hit``: pairs whose caption holds a listed creator's name. Needs ``pair`` and ``active``."""
     engine.step("caption_name", CAPTION_NAME)
-    engine.step("caption_hit", CAPTION_HIT, most=_NAME_WORDS)
+    longest = engine.rows("SELECT max(word_count(name)) AS words FROM caption_name")["words"][0].as_py()
+    engine.step("caption_hit", CAPTION_HIT, most=min(longest or 1, _NAME_WORDS))
 
 
 def ask_hosts(work: Work, names: dict[str, list[str]], how: str) -> None:
