@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -80,18 +81,15 @@ def load_one(registry: Registry, path: str) -> Loaded:
         fs, plain = file_system(path)
         changed_at = _changed_at(fs.info(plain))
         data = fs.cat_file(plain)
-        entries = READERS[ending(path)](data)
+        made, lost = _read(registry, path, data)
     except (BadLine, pa.ArrowException, OSError, ValueError, OverflowError, RecursionError) as error:
         raise _refusal(registry, f"cannot be read ({_why(error, registry)})", "a readable list") from error
-    made, used, malformed = rule_rows(registry, _key_column(registry, entries), entries.columns)
-    lost = entries.places.filter(malformed).to_pylist()
-    found = pc.sum(used).as_py() + len(lost)
-    said = f"{len(lost)} of {found} entries are no {registry.scope}"
-    if len(lost) > _MAX_MALFORMED * found:
-        raise _refusal(registry, f"{said} ({places(path, lost)})", f"{registry.scope} keys")
-    if lost:
-        log.warning("registry %s: %s and were left out (%s)", registry.name, said, places(path, lost))
-    return Loaded(registry, made, hashlib.sha256(data).hexdigest(), len(lost), changed_at)
+    return Loaded(registry, made, hashlib.sha256(data).hexdigest(), lost, changed_at)
+
+
+def forget() -> None:
+    """Give back the memory of lists that were read."""
+    _read.cache_clear()
 
 
 def warn_of_age(registries: Iterable[Loaded], policy: Policy, now: datetime) -> None:
@@ -178,6 +176,21 @@ def _refusal(registry: Registry, found: str, expected: str, hint: str = "") -> R
     return RegistryError(
         f"registry {registry.name}", found, expected, hint or "Nothing has been requested; fix it and run again"
     )
+
+
+@lru_cache(maxsize=64)  # a run reads its lists before it begins, to refuse it, and once more when it comes to them
+def _read(registry: Registry, path: str, data: bytes) -> tuple[pa.Table, int]:
+    """The rules in a file, and how many entries had no key that can be read."""
+    entries = READERS[ending(path)](data)
+    made, used, malformed = rule_rows(registry, _key_column(registry, entries), entries.columns)
+    lost = entries.places.filter(malformed).to_pylist()
+    found = pc.sum(used).as_py() + len(lost)
+    said = f"{len(lost)} of {found} entries are no {registry.scope}"
+    if len(lost) > _MAX_MALFORMED * found:
+        raise _refusal(registry, f"{said} ({places(path, lost)})", f"{registry.scope} keys")
+    if lost:
+        log.warning("registry %s: %s and were left out (%s)", registry.name, said, places(path, lost))
+    return made, len(lost)
 
 
 def _key_column(registry: Registry, entries: Entries) -> pa.Array:

@@ -169,6 +169,7 @@ def match_registries(work: Work, now: datetime) -> None:
         return
     with task:
         loaded = _registries.load(job, now)
+        _registries.forget()
         rules = pa.concat_tables([RULE.schema.empty_table(), *(one.rules for one in loaded)])
         task.expires_at = _registries.next_change(rules, now)
         task.extra["registry_files"] = files

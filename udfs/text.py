@@ -15,8 +15,14 @@ from .arrow import pc, udf
 # Joiners (U+200C, U+200D) stay: Persian, Hindi and emoji need them.
 _CONTROL = "[\\x00-\\x1f\\x7f-\\x{9f}\\x{feff}\\x{202a}-\\x{202e}\\x{2066}-\\x{2069}\\x{2028}\\x{2029}]+"
 
-# Most captions: words of printable ASCII, one space between them. Nothing is to be cleaned in those.
-_CLEAN = "^[!-~]+( [!-~]+)*$"
+# Most captions: words with one space between them, of characters that NFC leaves as they are and nothing combines with.
+# Nothing is to be cleaned in those. A test holds them to Unicode's tables.
+_LETTERS = (
+    "!-~\\x{a1}-\\x{2ff}\\x{388}-\\x{482}\\x{48a}-\\x{58f}\\x{1e00}-\\x{1eff}\\x{2010}-\\x{2027}\\x{2030}-\\x{205e}"
+    "\\x{20a0}-\\x{20c0}\\x{2122}\\x{3001}-\\x{3029}\\x{3041}-\\x{3096}\\x{30a1}-\\x{30ff}\\x{4e00}-\\x{9fff}"
+    "\\x{ac00}-\\x{d7a3}\\x{1f300}-\\x{1faff}"
+)
+_CLEAN = f"^[{_LETTERS}]+( [{_LETTERS}]+)*$"
 
 
 @udf(pa.string(), pa.int32(), returns=pa.string())
