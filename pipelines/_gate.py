@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from ..schemas.policy import Policy
 from ..schemas.verdicts import COND, DENY, HOLD, VERDICTS
-from ._engine import Engine
-from ._work import Work
+
+if TYPE_CHECKING:  # workers, which import this too, do without the engines
+    from ._engine import Engine
+    from ._work import Work
 
 # As long as a host's robots.txt is not known, what would stand in it is not, and nothing else is asked of the host:
 # one `hold` of robots.txt binds where any of these does.

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,8 +36,10 @@ from ._onward import Onward, Way
 from ._pixels import Look, Looker, opted_out
 from ._said import Said
 from ._store import Store, arrow_filesystem, read_parquet
-from ._work import Work
 from ._work_shard import WorkShard, read_range, work_shard
+
+if TYPE_CHECKING:  # workers, which import this too, do without the engines
+    from ._work import Work
 
 READS = ("pair", "host_file", "signal", "dropped")
 WRITES = ("image", "host_file", "signal", "dropped")

@@ -46,8 +46,8 @@ _COEFFICIENT_ERROR = 0.005
 _LEVEL_ERROR = 0.005
 
 # OpenBLAS starts threads above this many multiplications. On busy cores they wait for each other for
-# milliseconds, and a product here takes microseconds: interface/gemv.c, 2304 times GEMM_MULTITHREAD_THRESHOLD.
-_SINGLE_THREAD = 9_000
+# milliseconds, and a product here takes microseconds: interface/gemm.c, 65,536 times GEMM_MULTITHREAD_THRESHOLD.
+_SINGLE_THREAD = 260_000
 
 
 def pdq(rgb: Pixels) -> tuple[bytes, int]:
@@ -119,36 +119,37 @@ def _quick_grid(rgb: Pixels) -> Floats:
 
 def _blur(pixels: NDArray) -> Floats:
     """Both box filters along the first axis, at 64 places: [n, m] to [64, m]. Tile by tile, to stay in cache."""
-    starts, weights = _tents(len(pixels))
-    band = weights.shape[1]
-    step = max(1, _SINGLE_THREAD // band)
+    pairs = _tents(len(pixels))
+    step = max(1, _SINGLE_THREAD // pairs[0][1].size)
     blurred = np.empty((GRID, pixels.shape[1]), np.float32)
-    for start, weight, out in zip(starts, weights, blurred, strict=True):
-        rows = pixels[start : start + band]
-        for lane in range(0, len(out), step):
+    for place, (start, weights) in zip(range(0, GRID, 2), pairs, strict=True):
+        rows = pixels[start : start + weights.shape[1]]
+        for lane in range(0, pixels.shape[1], step):
             tile = rows[:, lane : lane + step].astype(np.float32, copy=False)
-            np.dot(weight, tile, out=out[lane : lane + step])
+            blurred[place : place + 2, lane : lane + step] = weights @ tile
     return blurred
 
 
-@functools.lru_cache(maxsize=256)  # 4 bytes a row or column; pictures come in few sizes
-def _tents(length: int) -> tuple[list[int], Floats]:
-    """What two box filters weigh each input with at the 64 places sampled.
+@functools.lru_cache(maxsize=256)  # 8 bytes a row or column; pictures come in few sizes
+def _tents(length: int) -> list[tuple[int, Floats]]:
+    """What two box filters weigh each input with at the 64 places sampled, two places at a time.
 
-    Returns: first input of each place; weights of the inputs from there on, float32[64, band].
+    Returns: for each pair of places its first input, and weights of the inputs from there on, float32[2, band].
     """
     window, ahead = window_of(length)
     place = samples_of(length)
     index = np.arange(length)
     low, high = np.maximum(index - (window - ahead), 0), np.minimum(index + ahead, length)
     shares = np.concatenate(([0.0], np.cumsum(1.0 / (high - low))))  # of one input in the first filter's means
-    band = min(2 * window - 1, length)
-    starts = np.clip(place - 2 * (window - ahead), 0, length - band)
-    inputs = starts[:, None] + np.arange(band)
+    reach = 2 * (window - ahead)
+    band = min(int((place[1::2] - place[::2]).max()) + 2 * window - 1, length)
+    starts = np.clip(place[::2] - reach, 0, length - band)
+    inputs = np.repeat(starts, 2)[:, None] + np.arange(band)
     from_mean = np.maximum(low[place][:, None], inputs - ahead + 1)
     to_mean = np.minimum(high[place][:, None], inputs + (window - ahead) + 1)
     weights = shares[np.maximum(from_mean, to_mean)] - shares[from_mean]
-    return starts.tolist(), (weights / (high - low)[place][:, None]).astype(np.float32)
+    weights = (weights / (high - low)[place][:, None]).astype(np.float32)
+    return list(zip(starts.tolist(), weights.reshape(GRID // 2, 2, band), strict=True))
 
 
 def _quick_code(grid: Floats) -> NDArray:

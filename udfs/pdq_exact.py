@@ -18,7 +18,7 @@ GRID = 64
 CODE = 16
 
 _THOUSANDTHS = np.array([299, 587, 114], np.float32)
-_TILE = 3_000  # pixels; in cache, and below the size at which OpenBLAS starts threads: see `pdq`
+_TILE = 3_000  # pixels; in cache, and below the size at which OpenBLAS starts threads: interface/gemv.c, and `pdq`
 
 
 def window_of(length: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pictures import FORMATS, drawing, encoded, every_file, in_mode, photograph
 from PIL import Image, ImageOps
 
+from fairshard.udfs import decoding
 from fairshard.udfs.decoding import REASONS, Decoded, Undecodable, decode, media_type
 
 PICTURE = drawing(31, 40)
@@ -43,6 +44,17 @@ def test_pixels_are_pillows(name, data):
         assert np.array_equal(picture.alpha, np.asarray(theirs.convert("RGBA"))[..., 3])
     else:
         assert picture.alpha is None
+
+
+@pytest.mark.parametrize("opencv", ["with", "without"])
+@pytest.mark.parametrize("side", [1, 3, 2100])  # Pillow keeps the last in several blocks
+def test_pixels_are_the_same_without_opencv(monkeypatch, opencv, side):
+    if opencv == "without":
+        monkeypatch.setattr(decoding, "_opencv", lambda: None)
+    noise = np.random.default_rng(side).integers(0, 256, (2000, side, 3), np.uint8)
+    picture = decode(encoded(Image.fromarray(noise), "PNG"))
+    assert np.array_equal(picture.rgb, noise)
+    assert picture.rgb.flags.c_contiguous
 
 
 def test_opaque_alpha_is_no_alpha():

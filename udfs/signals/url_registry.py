@@ -6,10 +6,14 @@ Both sides are compared in canonical form, so a registry that lists ``http://www
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
 
 from ...schemas.verdicts import ALLOW, DENY, HOLD, NONE
-from ..urls import canonical_key
+from ..urls import canonical_key, url_key
 from . import Evidence, strictest_evidence
 
 KIND = "url_registry"
@@ -35,6 +39,63 @@ def verdict(entries: Iterable[object] | None, url: str, ignore_query_for: Sequen
         return Evidence(KIND, HOLD, value=url, detail="not an http(s) URL, so it cannot be looked up")
     found = (piece for entry in entries if (piece := _entry(entry, key, hosts)) is not None)
     return strictest_evidence(KIND, found)
+
+
+def answers(body: bytes, urls: Sequence[str]) -> list[Evidence]:
+    """What the answer of a Spawning-style endpoint says about each URL that it was asked about.
+
+    Args:
+        body: JSON, ``{"urls": [{"url": ..., "optOut": true, "optIn": false}, ...]}``, in any order.
+        urls: what was asked; http(s).
+
+    Returns:
+        Evidence of each URL: the strictest of the rows that name it in any spelling; ``hold`` where none does, where
+        its ``optOut`` is no plain yes or no, and of every URL if the body is of another form. Raises nothing.
+    Source: opts-api.spawningaiapi.com, ``POST /api/v2/query/urls``, as datadiligence 0.1.7 asks it.
+    """
+    rows = _rows(body)
+    if rows is None:
+        return [Evidence(KIND, HOLD, detail="the answer is not of the form {urls: [...]}")] * len(urls)
+    key_of = dict(zip(urls, url_key(pa.array(urls, pa.string())).to_pylist(), strict=True))
+    said: dict[str, list[Evidence]] = {key: [] for key in key_of.values()}
+    for row in rows:
+        named = row.get("url") if isinstance(row, dict) else None
+        if isinstance(named, str) and (key := key_of.get(named) or canonical_key(named)) in said:
+            said[key].append(_row_evidence(row))
+    unnamed = Evidence(KIND, HOLD, detail="the answer does not name this URL")
+    found = {key: strictest_evidence(KIND, pieces) if pieces else unnamed for key, pieces in said.items()}
+    return [found[key_of[url]] for url in urls]
+
+
+def _rows(body: bytes) -> list | None:
+    try:
+        document = json.loads(body, object_pairs_hook=_object)
+    except (ValueError, RecursionError):
+        return None
+    rows = document.get("urls") if isinstance(document, dict) else None
+    return rows if isinstance(rows, list) else None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Of two values of one name, which counts would be anybody's guess."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a name twice")
+    return made
+
+
+def _row_evidence(row: Mapping[str, Any]) -> Evidence:
+    # A row is flat. What is nested says nothing, and might be too deep to be written again.
+    raw = json.dumps({name: value for name, value in row.items() if not isinstance(value, (dict, list))})
+    if _is_yes(row.get("optOut")):
+        return Evidence(KIND, DENY, "url", raw)
+    if row.get("optOut") is not False:
+        return Evidence(KIND, HOLD, "url", raw, detail="optOut is neither true nor false")
+    return Evidence(KIND, ALLOW if row.get("optIn") is True else NONE, "url", raw)
+
+
+def _is_yes(opt_out: object) -> bool:
+    return opt_out == 1 or (isinstance(opt_out, str) and opt_out.strip().lower() in ("true", "1", "yes"))
 
 
 def _entry(entry: object, key: str, hosts: frozenset[str]) -> Evidence | None:
@@ -65,7 +126,7 @@ def _answer(entry: dict) -> str:
     if "optOut" not in entry and "optIn" not in entry:
         return DENY
     opt_out = entry.get("optOut")
-    if opt_out == 1 or (isinstance(opt_out, str) and opt_out.strip().lower() in ("true", "1", "yes")):
+    if _is_yes(opt_out):
         return DENY
     return ALLOW if entry.get("optIn") is True and opt_out in (None, False) else NONE
 
