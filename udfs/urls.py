@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 
 import ada_url
 import numpy as np
 import pyarrow as pa
-from publicsuffixlist import PublicSuffixList
+from publicsuffixlist import PSLFILE, PublicSuffixList
 
 from .arrow import pc, udf
 
@@ -101,7 +102,11 @@ def host_domain(host: pa.Array) -> pa.Array:
     """
     # A host of two labels is its own registrable domain, or has none, which comes to the same.
     short = pc.less(pc.count_substring(host, "."), 2)
-    return _slow_where_needed(host, host, short, registrable_domain)
+    found = pc.extract_regex(host, r"^(?:[^.]+\.)+(?P<two>[^.]+\.(?P<last>[^.]+))$")
+    two, last = pc.struct_field(found, "two"), pc.struct_field(found, "last")
+    longer = pc.or_(pc.is_in(two, value_set=_suffix_ends()), pc.is_in(last, value_set=_suffix_ends()))
+    of_two = pc.and_not(pc.and_not(pc.is_valid(two), longer), pc.match_substring_regex(host, _ADDRESS))
+    return _slow_where_needed(host, pc.if_else(short, host, two), pc.or_(short, of_two), registrable_domain)
 
 
 @udf(pa.string(), returns=pa.list_(pa.string()))
@@ -154,6 +159,19 @@ def canonical_key(url: str) -> str | None:
 @lru_cache(maxsize=1)
 def _public_suffixes() -> PublicSuffixList:
     return PublicSuffixList()
+
+
+@lru_cache(maxsize=1)
+def _suffix_ends() -> pa.Array:
+    """The last two labels of all suffixes that have as many, and the last of those that any label may stand before.
+
+    Every other host is in a suffix of one label, so its registrable domain is its last two.
+    """
+    lines = Path(PSLFILE).read_text("utf-8").splitlines()
+    rules = [line.split()[0].lstrip("!") for line in lines if line.strip() and not line.startswith("//")]
+    ends = {".".join(rule.split(".")[-2:]) for rule in rules if "." in rule}
+    forms = {form for end in ends for form in (end, end.encode("idna").decode())}
+    return pa.array(sorted(form.removeprefix("*.") for form in forms))
 
 
 @lru_cache(maxsize=1 << 19)

@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from publicsuffixlist import PSLFILE
 
 from fairshard.udfs import urls
 
@@ -73,6 +76,28 @@ def test_any_text_has_a_canonical_form_or_none(url):
     assert href is None or one(urls.url_href, href) == href
     key = one(urls.url_key, url)
     assert key is None or one(urls.url_key, f"https://{key}") == key
+
+
+def test_domains_are_those_of_the_whole_suffix_list():
+    lines = Path(PSLFILE).read_text("utf-8").splitlines()
+    rules = [line.split()[0].lstrip("!").replace("*", "any") for line in lines if line.strip() and line[:2] != "//"]
+    suffixes = {form for rule in rules for form in (rule, rule.encode("idna").decode())}
+    odd = [
+        "a..com",
+        ".a.b.com",
+        "a.b.com.",
+        "..",
+        "",
+        "[::1]",
+        "[::ffff:1.2.3.4]",
+        "1.2.3.4",
+        "a.1.2",
+        "x.y.no-such-end",
+    ]
+    hosts = odd + [before + suffix for suffix in sorted(suffixes) for before in ("", "a.", "a.b.", "co.uk.")]
+    assert len(hosts) > 20_000
+    found = urls.host_domain(pa.array(hosts)).to_pylist()
+    assert found == [urls.registrable_domain(host) for host in hosts]
 
 
 def test_hosts_and_domains():
