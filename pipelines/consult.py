@@ -1,9 +1,10 @@
 """consult: all that can be known about a pair's permission before its image is asked for.
 
-Registries are matched by URL, prefix, host, domain, creator and licence; every host is asked once for its
-robots.txt, ai.txt and tdmrep.json, and for the RSL files that robots.txt names. What they say becomes ``signal``
-rows; the policy gate then decides which pairs go no further. A registry that is missing, unreadable or too old
-refuses the run; a host that gives no answer holds its pairs.
+Registries are matched by URL, prefix, host, domain, creator and licence; Do-Not-Train endpoints are asked about the
+URLs that these leave open (``_endpoints``); every host is asked once for its robots.txt, ai.txt and tdmrep.json, and
+for the RSL files that robots.txt names. What they say becomes ``signal`` rows; the policy gate then decides which pairs
+go no further. A registry that is missing, unreadable or too old refuses the run; an endpoint or a host that gives no
+answer holds its pairs.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ import pyarrow as pa
 
 from ..schemas.config import fingerprint
 from ..schemas.tables import RULE
-from . import _gate, _registries
-from ._engine import Engine
+from . import _by_policy, _endpoints, _gate, _registries
 from ._hosts import Ask, ask, host_files, options
 from ._terms import Judge, judge
 from ._work import Work
 
 READS = ("pair",)
-WRITES = ("rule", "host_file", "signal", "dropped")
+WRITES = ("rule", "answer", "host_file", "signal", "dropped")
 
 URL_HIT = "SELECT pair_id, rule_id FROM pair JOIN active ON active.scope = 'url' AND active.key = pair.url_key"
 
@@ -67,25 +67,6 @@ FROM pair
 JOIN licence_name ON pair.licence = licence_name.licence
 JOIN active ON active.scope = 'licence' AND active.key = licence_name.folded
 """
-
-# A listed name as whole words of a caption. It refuses under policies that say so, and never permits.
-CAPTION_NAME = """
-SELECT rule_id, caption_key(key) AS name FROM active WHERE scope = 'creator' AND action = 'deny'
-"""
-CAPTION_HIT = """
-SELECT DISTINCT phrase.pair_id, caption_name.rule_id
-FROM (SELECT pair_id, unnest(phrases(caption_key(caption), $most)) AS words FROM pair) AS phrase
-JOIN caption_name ON phrase.words = caption_name.name
-"""
-CAPTION_SIGNAL = """
-UNION ALL
-SELECT caption_hit.pair_id, 'registry' AS kind, active.action AS verdict, 'caption' AS scope,
-       CASE WHEN active.sensitive THEN NULL ELSE active.key END AS value,
-       active.registry AS source, active.rule_id, CAST(NULL AS INTEGER) AS hop,
-       'creator_in_caption=deny' AS only_if, $now AS observed_at, $parser AS parser
-FROM caption_hit JOIN active ON caption_hit.rule_id = active.rule_id
-"""
-_NAME_WORDS = 8  # longer names are not looked for in captions
 
 HIT = """
 SELECT * FROM url_hit UNION ALL SELECT * FROM prefix_hit UNION ALL SELECT * FROM host_hit
@@ -142,7 +123,10 @@ def run(work: Work) -> None:
     match_registries(work, now)
     partitions = work.job.config.consult.partitions if asking != "off" else 0
     names = {kind: [f"{kind}-{number:04d}" for number in range(partitions)] for kind in ("ask", "judge")}
-    work.store.prune("consult", ["registry", "gate", *names["ask"], *names["judge"]])
+    asked = [*_endpoints.partitions(work.job), _endpoints.SIGNALS] if work.job.config.endpoints else []
+    work.store.prune("consult", ["registry", "gate", *asked, *names["ask"], *names["judge"]])
+    if asked:
+        _endpoints.ask(work, now)
     if partitions:
         ask_hosts(work, names, asking)
     _gate.run(work, "consult")
@@ -152,9 +136,10 @@ def check_registries(work: Work, now: datetime) -> None:
     """Refuse a job whose registries could not be used. Those that an earlier run has read are not read again.
 
     Raises:
-        RegistryError: one is missing, stale, or holds no usable keys.
+        RegistryError: one is missing, stale, or holds no usable keys, or an endpoint may not be asked.
     """
     _registries.check(work.job, now)
+    _endpoints.check(work)
     mark = work.store.mark("consult", "registry")
     if mark is None or mark.extra.get("registry_files") != _registry_files(work):
         _registries.load(work.job, now)
@@ -163,8 +148,7 @@ def check_registries(work: Work, now: datetime) -> None:
 def match_registries(work: Work, now: datetime) -> None:
     """Write ``rule`` and the ``signal`` rows of all registries."""
     job, files = work.job, _registry_files(work)
-    captions = job.policy.creator_in_caption == "deny"
-    task = work.task("consult", "registry", work.fingerprint("consult", files, captions))
+    task = work.task("consult", "registry", work.fingerprint("consult", files, _by_policy.reads(job.policy)))
     if task.done:
         return
     with task:
@@ -181,17 +165,9 @@ def match_registries(work: Work, now: datetime) -> None:
         work.engine.register("active", active)
         for name, sql in STEPS.items():
             work.engine.step(name, sql)
-        if captions:
-            caption_hits(work.engine)
-        signal = REGISTRY_SIGNAL + CAPTION_SIGNAL if captions else REGISTRY_SIGNAL
+        more = _by_policy.hits(work.engine, job.policy)
+        signal = f"{REGISTRY_SIGNAL} UNION ALL {_by_policy.SIGNAL}" if more else REGISTRY_SIGNAL
         work.write(task, "signal", signal, now=now, parser=work.version)
-
-
-def caption_hits(engine: Engine) -> None:
-    """Name ``caption_hit``: pairs whose caption holds a listed creator's name. Needs ``pair`` and ``active``."""
-    engine.step("caption_name", CAPTION_NAME)
-    longest = engine.rows("SELECT max(word_count(name)) AS words FROM caption_name")["words"][0].as_py()
-    engine.step("caption_hit", CAPTION_HIT, most=min(longest or 1, _NAME_WORDS))
 
 
 def ask_hosts(work: Work, names: dict[str, list[str]], how: str) -> None:

@@ -242,8 +242,9 @@ def _there(release: Release, facts: dict[str, dict]) -> bool:
 
 
 def _publish_fingerprint(work: Work, plan_fingerprint: str) -> str:
-    job = work.job
-    return fingerprint(plan_fingerprint, job.config.emit.title, job.policy, job.config.registries, job.release_dir)
+    job, config = work.job, work.job.config
+    registries = (config.registries, config.endpoints)
+    return fingerprint(plan_fingerprint, config.emit.title, job.policy, *registries, job.release_dir)
 
 
 def _published(work: Work, release: Release, plan_fingerprint: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -13,10 +13,10 @@ from ..schemas import policy as policies
 from ..schemas.config import Job
 from ..schemas.policy import Policy
 from ..schemas.tables import TABLES
-from . import _gate, _registries, _run
+from . import _endpoints, _gate, _registries, _run
 from ._engine import DuckDBEngine
 from ._store import Store, arrow_filesystem
-from ._work import STAGES, require
+from ._work import STAGES, Work, require
 
 REASONS = """
 SELECT reason, count(*) AS pairs FROM refused GROUP BY reason ORDER BY pairs DESC, reason
@@ -40,6 +40,7 @@ def run(job: Job, other_policy: str | None = None) -> dict[str, Any]:
     _run.require_extras(job, STAGES)
     files = _run.preflight(job, ())
     registries = _registries.load(job, datetime.now(UTC))
+    _endpoints.check(Work(job))
     store = Store(job.work_dir)
     return {
         "policy": dataclasses.asdict(job.policy),
@@ -48,6 +49,11 @@ def run(job: Job, other_policy: str | None = None) -> dict[str, Any]:
             {"name": one.registry.name, "scope": one.registry.scope, "rules": one.rules.num_rows,
              "malformed": one.malformed, "sensitive": one.registry.sensitive}
             for one in registries
+        ],
+        "endpoints": [
+            {"name": one.name, "url": one.url, "batch_urls": one.batch_urls,
+             "max_age_days": _endpoints.max_age(one, job.policy) / timedelta(days=1)}
+            for one in job.config.endpoints
         ],
         "stages": [{"stage": stage, "partitions_done": len(store.marks(stage))} for stage in STAGES],
         "work_dir": job.work_dir,
@@ -93,6 +99,11 @@ def show(found: dict[str, Any], console: Console) -> None:
         console.print(
             f"registry {registry['name']}: {registry['rules']:,} by {registry['scope']}{hidden}{lost}", markup=False
         )
+    for endpoint in found["endpoints"]:
+        console.print(
+            f"registry {endpoint['name']}: asked at {endpoint['url']}, {endpoint['batch_urls']:,} URLs a request; "
+            f"answers serve {endpoint['max_age_days']:g} days", markup=False,
+        )  # fmt: skip
     for stage in found["stages"]:
         done = stage["partitions_done"]
         console.print(f"stage {stage['stage']}: {f'{done} partitions committed' if done else 'to do'}", markup=False)

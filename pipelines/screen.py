@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ..schemas.policy import Policy
 from ..udfs.bands import PDQ_WORDS
-from . import _gate, _near, _registries
+from . import _by_policy, _gate, _near, _registries
 from ._engine import Engine
 from ._work import Work
 
@@ -71,6 +71,8 @@ JOIN moved_parent ON moved.final_host = moved_parent.final_host
 JOIN active ON active.scope = 'domain' AND active.key = moved_parent.parent
 """
 
+MOVED_PLACE = "SELECT pair_id, final_key AS url_key, final_host AS host FROM moved"
+
 # Creators that a file names, beside those of the source, which `consult` has matched.
 FILE_CREATOR = "SELECT pair_id, unnest(file_creators) AS creator FROM image WHERE file_creators IS NOT NULL"
 CREATOR_HIT = """
@@ -86,6 +88,7 @@ UNION ALL SELECT pair_id, rule_id, distance FROM pdq_hit
 UNION ALL SELECT pair_id, rule_id, distance FROM moved_hit
 UNION ALL SELECT pair_id, rule_id, distance FROM creator_hit
 """
+QUERY_TOO = "UNION ALL SELECT pair_id, rule_id, CAST(NULL AS INTEGER) AS distance FROM query_hit"
 
 # What a sensitive list holds is not repeated: the rule's number is enough for whoever has the list.
 SIGNAL = """
@@ -112,7 +115,8 @@ def match_lists(work: Work, now: datetime) -> None:
     """Write the ``signal`` rows of hash lists, and of registries about where a redirect ended or who a file names."""
     policy = work.job.policy
     radii = (policy.phash_max_distance, policy.pdq_max_distance, policy.pdq_min_quality, policy.pdq_dihedral)
-    task = work.task("screen", "lists", work.fingerprint("screen", radii))
+    queries = sorted(policy.ignore_query_for)
+    task = work.task("screen", "lists", work.fingerprint("screen", radii, queries))
     if task.done:
         return
     rules = work.store.read("rule")
@@ -147,4 +151,6 @@ def hits(engine: Engine, policy: Policy) -> None:
     engine.step("look_word", PDQ_LOOK, keep=True)
     _near.listed(engine, PDQ_WORDS, policy.pdq_max_distance)
     engine.step("pdq_hit", LOOK_HIT, keep=True)
-    engine.step("hit", HIT)
+    if policy.ignore_query_for:
+        _by_policy.query_hits(engine, policy, MOVED_PLACE)
+    engine.step("hit", HIT + QUERY_TOO if policy.ignore_query_for else HIT)

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from . import policy as policies
 from . import typed_yaml
@@ -55,6 +56,25 @@ class Registry:
 
 
 @dataclass(frozen=True)
+class Endpoint:
+    """A Do-Not-Train registry that is asked over HTTP, with the request and the answer of Spawning's API.
+
+    Attributes:
+        name: how tables and reports call it.
+        url: where URLs are posted, one a line.
+        key_env: environment variable that holds the API key; nothing else ever does.
+        batch_urls: most URLs in one request. Timeout and retries are those of ``consult``.
+        max_age_days: an older answer is asked for again; the policy's ``registry_max_age_days`` if not given.
+    """
+
+    name: str
+    url: str
+    key_env: str | None = None
+    batch_urls: int = 1000
+    max_age_days: float | None = None
+
+
+@dataclass(frozen=True)
 class Ingest:
     """Limits on what a row may hold."""
 
@@ -63,7 +83,7 @@ class Ingest:
 
 @dataclass(frozen=True)
 class Consult:
-    """How hosts are asked for their terms. See ``Fetch`` for the units."""
+    """How hosts are asked for their terms, and endpoints about URLs. See ``Fetch`` for the units."""
 
     partitions: int = 8
     timeout_s: float = 10.0
@@ -145,12 +165,14 @@ class Dedup:
         phash_max_distance: bits out of 64; null switches it off.
         pdq_max_distance: bits out of 256; null switches it off.
         pdq_min_quality: pictures with less are too flat to be compared by either hash.
+        split_above: groups of more pictures hold only what is tied to the keeper directly; null: chains go on and on.
     """
 
     exact: bool = True
     phash_max_distance: int | None = 4
     pdq_max_distance: int | None = 31
     pdq_min_quality: int = 50
+    split_above: int | None = 100
 
 
 @dataclass(frozen=True)
@@ -191,6 +213,7 @@ class Config:
     run_dir: str = "run"
     audit_dir: str = "audit"
     registries: tuple[Registry, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
     policy: str = "strict"
     engine: Literal["duckdb", "spark"] = "duckdb"
     compute: Literal["local", "dask", "spark"] = "local"
@@ -288,11 +311,13 @@ def _plain(part: Any) -> Any:
 def _check(config: Config, where: str) -> None:
     if not config.sources:
         raise ConfigError(f"{where}.sources", "is empty", "at least one source")
-    for kind in ("sources", "registries"):
-        names = [item.name for item in getattr(config, kind) if item.name]
+    for kind, items in (("sources", config.sources), ("registries", (*config.registries, *config.endpoints))):
+        names = [item.name for item in items if item.name]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ConfigError(f"{where}.{kind}", f"two are called '{twice[0]}'", "a name of its own for each")
+    for number, endpoint in enumerate(config.endpoints):
+        _check_endpoint(endpoint, f"{where}.endpoints[{number}]")
     least = {
         "consult": {"partitions": 1, "timeout_s": 0.001, "retries": 0},
         "fetch": {
@@ -317,3 +342,16 @@ def _check(config: Config, where: str) -> None:
         value = getattr(config.dedup, key)
         if value is not None and value > high:
             raise ConfigError(f"{where}.dedup.{key}", f"is {value}", f"at most {high}")
+
+
+def _check_endpoint(endpoint: Endpoint, where: str) -> None:
+    try:
+        parts = urlsplit(endpoint.url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+    except ValueError:
+        usable = False
+    if not usable:  # what stands before an @ may be a password
+        found = endpoint.url.rpartition("@")[2]
+        raise ConfigError(f"{where}.url", f"is '{found}'", "an http or https URL without user and password")
+    if endpoint.batch_urls < 1:
+        raise ConfigError(f"{where}.batch_urls", f"is {endpoint.batch_urls}", "at least 1")

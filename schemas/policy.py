@@ -6,6 +6,7 @@ Facts are recorded once; a policy is a query over them. ``docs/policy.md`` expla
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -37,6 +38,10 @@ RESERVATIONS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "synthe
 """All kinds but the marks of models, which say nothing of permission."""
 
 
+# As the column ``host`` has it: lower-case punycode without ``www.`` and port.
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
+
+
 @dataclass(frozen=True)
 class Policy:
     """What may be used for training, and what is not known well enough.
@@ -57,6 +62,8 @@ class Policy:
             robots.txt group names us.
         noindex: ``deny``: ``noindex``, ``none`` and ``noimageindex`` in an X-Robots-Tag refuse training too.
         creator_in_caption: ``deny``: a caption that holds a listed creator's name as whole words refuses, too.
+        ignore_query_for: hosts (lower case, without ``www.``) whose query only resizes: a URL of theirs that a
+            registry forbids is forbidden with any other query.
         licences: licences (as sources or registries state them, lower case) that count as permission.
         phash_max_distance: bits out of 64 within which a pHash list entry matches.
         pdq_max_distance: bits out of 256 within which a PDQ list entry matches (ThreatExchange: 31).
@@ -77,6 +84,7 @@ class Policy:
     ai_agent_proxy: Literal["off", "any"] = "any"
     noindex: Literal["ignore", "deny"] = "deny"
     creator_in_caption: Literal["ignore", "deny"] = "ignore"
+    ignore_query_for: tuple[str, ...] = ()
     licences: tuple[str, ...] = ()
     phash_max_distance: int = 6
     pdq_max_distance: int = 31
@@ -127,4 +135,9 @@ def _checked(policy: Policy, where: str) -> Policy:
     for key, (low, high) in bounds.items():
         if not low <= getattr(policy, key) <= high:
             raise ConfigError(f"{where}: {key}", f"is {getattr(policy, key)}", f"{low} to {high}")
+    for host in policy.ignore_query_for:
+        if not _HOST.fullmatch(host) or host.startswith("www."):
+            raise ConfigError(
+                f"{where}: ignore_query_for", f"'{host}'", "hosts as tables have them: images.example.org"
+            )
     return policy

@@ -99,6 +99,24 @@ RULE = Table(
     ),
 )
 
+ANSWER = Table(
+    "answer",
+    "What a registry's endpoint answered about a URL.",
+    ("registry", "endpoint", "url"),
+    pa.schema(
+        [
+            _column("registry", pa.string(), "Name of the endpoint"),
+            _column("endpoint", pa.string(), "URL that was asked"),
+            _column("url", pa.string(), "URL it was asked about"),
+            _column("url_key", pa.string(), "Its canonical form, by which the answer was found"),
+            _column("verdict", pa.string(), "deny, hold (no answer that can be read), allow or none"),
+            _column("value", pa.string(), "The answer as far as it is read, or why there is none"),
+            _column("answered_at", UTC, "When it was asked"),
+            _column("parser", pa.string(), "Version of fairshard that read it"),
+        ]
+    ),
+)
+
 HOST_FILE = Table(
     "host_file",
     "A file in which a host states its terms, or that it names for them, as fetched.",
@@ -275,6 +293,7 @@ TABLES: dict[str, Table] = {
         PAIR,
         REJECTED,
         RULE,
+        ANSWER,
         HOST_FILE,
         SIGNAL,
         IMAGE,

@@ -51,6 +51,10 @@ def seeds(target: str) -> Iterator[bytes]:
         case "registry":
             for kind in ("url_registry", "hash_list"):
                 yield from (json.dumps(case["registry"]).encode() for case in cases(kind))
+        case "answer":
+            for case in cases("url_registry"):
+                rows = [{"url": case["url"], "optOut": False, "optIn": True}, *(case["registry"] or ())]
+                yield json.dumps({"urls": rows}).encode()
         case "url_registry":
             yield from (case["url"].encode() for case in cases("url_registry"))
         case "xmp":

@@ -172,6 +172,15 @@ def registry(data: bytes) -> None:
     assert url_registry.verdict([*entries, URL], URL).verdict == DENY
 
 
+def answer(data: bytes) -> None:
+    """The answer of a Do-Not-Train endpoint. Not to be named, or not plainly, is no answer."""
+    (found,) = url_registry.answers(data, [URL])
+    text = data.replace(b"\0", b"")
+    plain = (b"optOut" in text and b"false" in text) or b"\\" in text
+    grants(found, plain and (b"optIn" in text or b"\\" in text))
+    assert found.verdict in (DENY, "hold") or plain
+
+
 def listed_url(data: bytes) -> None:
     """A URL that a registry names: it is listed as soon as it is one at all."""
     url = data.decode("utf-8", "replace")
@@ -194,6 +203,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "c2pa_manifest": manifest,
     "licence": licence_url,
     "registry": registry,
+    "answer": answer,
     "url_registry": listed_url,
 }
 

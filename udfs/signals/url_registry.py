@@ -17,6 +17,7 @@ from ..urls import canonical_key, url_key
 from . import Evidence, strictest_evidence
 
 KIND = "url_registry"
+_READ = ("url", "optOut", "optIn")
 
 
 def verdict(entries: Iterable[object] | None, url: str, ignore_query_for: Sequence[str] = ()) -> Evidence:
@@ -85,8 +86,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _row_evidence(row: Mapping[str, Any]) -> Evidence:
-    # A row is flat. What is nested says nothing, and might be too deep to be written again.
-    raw = json.dumps({name: value for name, value in row.items() if not isinstance(value, (dict, list))})
+    # Only what is read: the rest (ids, times) may differ from one asking to the next. What is nested may be too deep.
+    raw = json.dumps({name: row[name] for name in _READ if name in row and not isinstance(row[name], (dict, list))})
     if _is_yes(row.get("optOut")):
         return Evidence(KIND, DENY, "url", raw)
     if row.get("optOut") is not False:
