@@ -71,7 +71,7 @@ class SparkEngine:
     def __init__(self, workers: int, memory_limit_gb: float | None = None):
         self._spark = session(workers, memory_limit_gb)
         self._steps = Steps()
-        self._kept: list[DataFrame] = []
+        self._kept: dict[str, DataFrame] = {}
         _register_udfs(self._spark)
 
     def scan(self, name: str, files: Sequence[str], schema: pa.Schema) -> None:
@@ -93,9 +93,15 @@ class SparkEngine:
         if not keep:
             self._steps.add(name, sql, params)
             return
-        frame = self._query(*self._steps.compile(sql, params)).persist()
-        frame.count()
-        self._kept.append(frame)
+        frame = self._query(*self._steps.compile(sql, params))
+        before = self._kept.pop(name, None)
+        if before is None:
+            frame = frame.persist()
+            frame.count()
+        else:  # a loop: the plan is cut off here, or it would grow by itself in each round
+            frame = frame.localCheckpoint()
+            before.unpersist()
+        self._kept[name] = frame
         self._steps.forget(name)
         frame.createOrReplaceTempView(name)
 
@@ -121,7 +127,7 @@ class SparkEngine:
         for table in self._spark.catalog.listTables():
             if table.isTemporary:
                 self._spark.catalog.dropTempView(table.name)
-        for frame in self._kept:
+        for frame in self._kept.values():
             frame.unpersist()
         self._kept.clear()
 

@@ -5,6 +5,10 @@ config allows. A picture whose PDQ quality is too low is so flat that any other 
 perceptual hash is compared, and only equal bytes tie it. Ties chain into groups. The keeper of a group is the pair
 whose original has the most pixels, then the lowest pair_id; all others are dropped.
 
+A chain can go far: each picture is near the next, and the ends show different things. So a group of more than
+``split_above`` pictures holds only what is tied to its keeper directly; of the rest, the next keeper gathers what is
+tied to it, and so on. Such groups are reported, in the log and in the run summary.
+
 Pairs of one URL with several captions have one picture, so they are exact duplicates too.
 
 ``duplicate`` has every member of every group, the keeper included, with its strictest direct tie to the keeper:
@@ -13,15 +17,12 @@ exact before phash before pdq; ``linked`` where there is none and others lie bet
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
-import pyarrow as pa
-
-from ..schemas.config import Dedup
-from ..udfs.bands import PDQ_WORDS
-from ..udfs.components import components
-from . import _near
-from ._engine import Engine
+from ..udfs.leaders import Closeness
+from ._groups import group, split
+from ._progress import log
+from ._ties import ties
 from ._work import Work
 
 READS = ("pair", "image", "dropped")
@@ -38,43 +39,6 @@ SELECT alive.pair_id, image.sha256,
        pdq_word(CASE WHEN image.pdq_quality >= $min_quality THEN image.pdq END, 3) AS pdq_3
 FROM alive JOIN image ON alive.pair_id = image.pair_id
 """
-
-# Equal pictures are tied to the first of them only, and only the first is searched with: a blank picture or a logo
-# that occurs 100,000 times makes 100,000 ties, not their square.
-SHA256_FIRST = "SELECT sha256, min(pair_id) AS first_id FROM picture WHERE sha256 IS NOT NULL GROUP BY sha256"
-SHA256_TIE = """
-SELECT first_id AS left_id, pair_id AS right_id
-FROM picture JOIN sha256_first ON picture.sha256 = sha256_first.sha256
-WHERE pair_id <> first_id
-"""
-
-PHASH_FIRST = "SELECT phash, min(pair_id) AS first_id FROM picture WHERE phash IS NOT NULL GROUP BY phash"
-PHASH_TIE = """
-SELECT first_id AS left_id, pair_id AS right_id
-FROM picture JOIN phash_first ON picture.phash = phash_first.phash
-WHERE pair_id <> first_id
-"""
-PHASH_WORD = "SELECT first_id AS pair_id, 0 AS word, phash AS bits FROM phash_first"
-
-PDQ_FIRST = """
-SELECT pdq_0, pdq_1, pdq_2, pdq_3, min(pair_id) AS first_id
-FROM picture WHERE pdq_0 IS NOT NULL GROUP BY pdq_0, pdq_1, pdq_2, pdq_3
-"""
-PDQ_TIE = """
-SELECT first_id AS left_id, pair_id AS right_id
-FROM picture JOIN pdq_first
-  ON picture.pdq_0 = pdq_first.pdq_0 AND picture.pdq_1 = pdq_first.pdq_1
- AND picture.pdq_2 = pdq_first.pdq_2 AND picture.pdq_3 = pdq_first.pdq_3
-WHERE pair_id <> first_id
-"""
-PDQ_WORD = """
-SELECT first_id AS pair_id, 0 AS word, pdq_0 AS bits FROM pdq_first
-UNION ALL SELECT first_id AS pair_id, 1 AS word, pdq_1 AS bits FROM pdq_first
-UNION ALL SELECT first_id AS pair_id, 2 AS word, pdq_2 AS bits FROM pdq_first
-UNION ALL SELECT first_id AS pair_id, 3 AS word, pdq_3 AS bits FROM pdq_first
-"""
-
-NEAR_TIE = "SELECT left_id, right_id FROM near"
 
 MEMBER = """
 SELECT picture.*, in_group.group_id,
@@ -109,18 +73,6 @@ FROM found WHERE pair_id <> keeper_id
 """
 
 
-def grouped(ties: Sequence[pa.RecordBatch]) -> pa.Table:
-    """The group of every pair that is tied to another.
-
-    Args: ties: left_id: int64, right_id: int64.
-    Returns: pair_id: int64; group_id: int64, the smallest pair_id of the group.
-    """
-    schema = pa.schema([("left_id", pa.int64()), ("right_id", pa.int64())])
-    table = pa.Table.from_batches([batch.select(schema.names).cast(schema) for batch in ties], schema)
-    ids, groups = components(table["left_id"], table["right_id"])
-    return pa.table({"pair_id": ids, "group_id": groups})
-
-
 def run(work: Work) -> None:
     """Find the groups, choose a keeper in each, drop the others."""
     config = work.job.config.dedup
@@ -132,7 +84,10 @@ def run(work: Work) -> None:
         work.scan("dedup", "image")
         engine = work.engine
         engine.step("picture", PICTURE, keep=True, min_quality=config.pdq_min_quality)
-        engine.register("in_group", grouped(_ties(engine, config)))
+        ties(engine, config)
+        group(engine)
+        close = Closeness(config.exact, config.phash_max_distance, config.pdq_max_distance)
+        task.extra["split_groups"] = _reported(split(engine, config.split_above, close))
         engine.step("member", MEMBER, keep=True)
         engine.step("compared", COMPARED, exact=config.exact)
         radii = {"phash_radius": config.phash_max_distance, "pdq_radius": config.pdq_max_distance}
@@ -141,20 +96,10 @@ def run(work: Work) -> None:
         work.write(task, "dropped", DROPPED)
 
 
-def _ties(engine: Engine, config: Dedup) -> list[pa.RecordBatch]:
-    """Ties enough to make the groups: of equal pictures not all, of near ones all."""
-    ties: list[pa.RecordBatch] = []
-    if config.exact:
-        engine.step("sha256_first", SHA256_FIRST)
-        ties += engine.batches(SHA256_TIE)
-    if config.phash_max_distance is not None:
-        engine.step("phash_first", PHASH_FIRST, keep=True)
-        engine.step("word", PHASH_WORD, keep=True)
-        _near.near(engine, 1, config.phash_max_distance)
-        ties += [*engine.batches(PHASH_TIE), *engine.batches(NEAR_TIE)]
-    if config.pdq_max_distance is not None:
-        engine.step("pdq_first", PDQ_FIRST, keep=True)
-        engine.step("word", PDQ_WORD, keep=True)
-        _near.near(engine, PDQ_WORDS, config.pdq_max_distance)
-        ties += [*engine.batches(PDQ_TIE), *engine.batches(NEAR_TIE)]
-    return ties
+def _reported(groups: list[dict[str, int]]) -> list[dict[str, Any]]:
+    for one in groups:
+        log.warning(
+            "dedup: %s pictures were chained together (group %s), most of them unlike its keeper; split into %s",
+            f"{one['members']:,}", one["group_id"], f"{one['became']:,}",
+        )  # fmt: skip
+    return groups

@@ -1,10 +1,11 @@
+import itertools
 import random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fairshard.pipelines import dedup
+from fairshard.pipelines import _near, dedup
 
 PDQ = bytes(range(32))
 
@@ -134,6 +135,53 @@ def test_a_blank_picture_that_occurs_often_stays_linear(make_duckdb_work):
     images = [{**blank, "pair_id": n, "sha256": f"{n // 2:064x}"} for n in range(20_000)]
     duplicate, dropped = run(make_duckdb_work, images)
     assert len(duplicate) == 20_000 and set(range(20_000)) - set(dropped) == {0}
+
+
+def test_a_picture_that_occurs_in_many_near_copies_stays_linear(make_duckdb_work, monkeypatch):
+    """100,000 PDQ hashes within two bits of one: all their pairs would be 500 million."""
+    places = itertools.islice(itertools.combinations(range(256), 2), 30_000)
+    near = [(1 << one | 1 << other).to_bytes(32, "big") for one, other in places]
+    other = (2**100 - 1).to_bytes(32, "big")
+    images = [picture(n, pdq=pdq) for n, pdq in enumerate([bytes(32), *near, other, flipped(other, 3)])]
+    config = {"phash_max_distance": None, "split_above": None}
+    searched = []
+    monkeypatch.setattr(_near, "near", lambda engine, *args, near=_near.near: (
+        searched.append(engine.rows("SELECT count(*) AS rows FROM word")["rows"][0].as_py()), near(engine, *args),
+    ))  # fmt: skip
+    duplicate, _ = run(make_duckdb_work, images, config)
+    assert {row[1] for row in duplicate.values()} == {0, 30_001}
+    assert len(duplicate) == len(images)
+    assert searched[0] < 4 * 1000
+
+
+def chain(length, step):
+    """Pictures each of which is near the next, the first the largest."""
+    return [picture(n, phash=(1 << step * n) - 1, size=(500 - n, 1)) for n in range(length)]
+
+
+def test_long_chains_are_split_by_distance_to_the_keeper_on_every_engine(make_work):
+    images = [*chain(12, 4), picture(50, phash=-1), picture(51, phash=-2), picture(52, phash=-3)]
+    duplicate, dropped = run(make_work, images, {"split_above": 11})
+    assert {n: row[:2] for n, row in duplicate.items()} == {
+        **{n: (n // 2 * 2, n // 2 * 2) for n in range(12)},
+        50: (50, 50), 51: (50, 50), 52: (50, 50),
+    }  # fmt: skip
+    assert set(dropped) == {1, 3, 5, 7, 9, 11, 51, 52}
+
+
+def test_split_groups_are_reported_and_others_are_left(make_duckdb_work, caplog):
+    images = [*chain(12, 4), *(picture(100 + n, sha256="logo") for n in range(30))]
+    pairs = [{"pair_id": image["pair_id"], "url_key": str(image["pair_id"]), "caption": "a"} for image in images]
+    work = make_duckdb_work({"dedup": {"split_above": 5}}, pair=pairs, image=images)
+    dedup.run(work)
+    assert work.store.mark("dedup", "all").extra["split_groups"] == [{"group_id": 0, "members": 12, "became": 6}]
+    assert "12 pictures were chained together" in caplog.text and "split into 6" in caplog.text
+    kept = work.store.read("duplicate").group_by("group_id").aggregate([("pair_id", "count")]).to_pylist()
+    assert {row["group_id"]: row["pair_id_count"] for row in kept} == {100: 30, **dict.fromkeys(range(0, 12, 2), 2)}
+    unsplit = make_duckdb_work({"dedup": {"split_above": None}}, pair=pairs, image=images)
+    dedup.run(unsplit)
+    assert unsplit.store.mark("dedup", "all").extra["split_groups"] == []
+    assert set(unsplit.store.read("duplicate")["group_id"].to_pylist()) == {0, 100}
 
 
 def expected_groups(images, radius):
