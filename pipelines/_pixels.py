@@ -8,6 +8,7 @@ from typing import Any
 
 from ..schemas.config import Fetch
 from ..udfs.hashing import fingerprint
+from ..udfs.iscc import picture_units
 from ..udfs.rendition import Rendition
 from ._in_file import in_file
 from ._said import Said
@@ -33,9 +34,9 @@ class Look:
 class Looker:
     """Looks at answers."""
 
-    def __init__(self, config: Fetch, watermark: bool):
-        """``watermark``: look for those of models, too."""
-        self._config, self._watermark = config, watermark
+    def __init__(self, config: Fetch, watermark: bool, iscc: bool):
+        """``watermark``: look for those of models, too. ``iscc``: make the units of that code."""
+        self._config, self._watermark, self._iscc = config, watermark, iscc
         self._render = Rendition(
             image_size=config.image_size,
             resize_mode=config.resize_mode,
@@ -69,6 +70,8 @@ class Looker:
             "work_width_px": rendered.width_px,
             "work_height_px": rendered.height_px,
         }
+        if self._iscc:
+            columns["iscc_image"], columns["iscc_instance"] = picture_units(body, prints.decoded)
         return Look(columns, rendered.data, found.said)
 
 

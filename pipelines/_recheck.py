@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ..schemas.errors import ReleaseError
 from ..schemas.policy import Policy
 from ..schemas.release import OUTCOME, public
 from . import _by_policy, consult, screen
@@ -22,6 +23,9 @@ from ._release import Release
 RELEASED = "SELECT * FROM outcome WHERE outcome = 'released'"
 SHOWN = "SELECT * FROM outcome WHERE NOT withheld"
 IMAGE = "SELECT public_image.* FROM public_image JOIN pair ON public_image.pair_id = pair.pair_id"
+
+# A picture without bytes of its own was never compared with any list.
+NOT_CODED = "SELECT count(*) AS rows FROM image WHERE sha256 IS NOT NULL AND iscc_instance IS NULL"
 
 REGISTRY_HIT = "SELECT pair_id, rule_id FROM hit"
 POLICY_TOO = " UNION ALL SELECT pair_id, rule_id FROM policy_hit"
@@ -61,6 +65,9 @@ def violations(release: Release, rules: pa.Table, policy: Policy, now: datetime)
 
     Returns:
         pair_id, url, sample_key, rule_id, registry, scope and rule_key (null if sensitive) of each.
+
+    Raises:
+        ReleaseError: a rule names an ISCC, and the release has none.
     """
     return forbidden(release, rules, policy, now).to_pylist()
 
@@ -77,7 +84,12 @@ def forbidden(release: Release, rules: pa.Table, policy: Policy, now: datetime, 
                 engine.step(name, sql)
             more = _by_policy.hits(engine, policy)
             engine.step("registry_hit", f"{REGISTRY_HIT}{POLICY_TOO if more else ''}", keep=True)
-            screen.hits(engine, policy)
+            if screen.hits(engine, policy) and engine.rows(NOT_CODED)["rows"][0].as_py():
+                raise ReleaseError(
+                    release.root, "its pictures have no ISCC, so a list of ISCCs cannot be compared with them",
+                    "a release of a job whose registries list ISCCs",
+                    "Add the list to the job and run it again, or name the pictures by URL or sha256",
+                )  # fmt: skip
             engine.step("ruled", RULED)
             engine.step("licensed", LICENSED, only_if=f"purpose={policy.purpose}")
             return engine.rows(VIOLATION)

@@ -25,7 +25,7 @@ from ._registry_file import READERS, BadLine, Entries, ending, places
 from ._registry_rules import normal_keys, rule_rows
 from ._store import file_system
 
-HASH_SCOPES = ("md5", "sha256", "phash", "pdq")
+HASH_SCOPES = ("md5", "sha256", "phash", "pdq", "iscc")
 # Entries lost to malformed keys are opt-outs lost: a few typing errors are said aloud, more refuse the run.
 _MAX_MALFORMED = 0.05
 _KEY_ALIASES = ("key", "value", "hash")

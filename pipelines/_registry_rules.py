@@ -15,6 +15,7 @@ import pyarrow as pa
 from ..schemas.config import Registry
 from ..schemas.tables import RULE
 from ..udfs.arrow import pc
+from ..udfs.iscc import canonical_iscc
 from ..udfs.text import name_key, stable_hash
 from ..udfs.urls import key_host, url_key
 from ._progress import log
@@ -172,6 +173,10 @@ def _digest(digits: int) -> Callable[[pa.Array], pa.Array]:
     return normal
 
 
+def _iscc(keys: pa.Array) -> pa.Array:
+    return pa.array([None if key is None else canonical_iscc(key) for key in keys.to_pylist()], pa.string())
+
+
 _NORMAL: dict[str, Callable[[pa.Array], pa.Array]] = {
     "url": _url,
     "url_prefix": _url,
@@ -179,5 +184,6 @@ _NORMAL: dict[str, Callable[[pa.Array], pa.Array]] = {
     "domain": _domain,
     "creator": name_key,
     "licence": name_key,
+    "iscc": _iscc,
     **{scope: _digest(digits) for scope, digits in _HEX_DIGITS.items()},
 }

@@ -74,6 +74,7 @@ class FetchTask:
         config: the ``fetch`` section.
         way: how the terms are had that responses lead to.
         binding: which evidence ends an exchange, unless a permission is recorded.
+        iscc: whether pictures get the units of that code.
     """
 
     root: str
@@ -85,6 +86,7 @@ class FetchTask:
     config: Fetch
     way: Way
     binding: _gate.Binding
+    iscc: bool
 
     def refuses(self, said: Said) -> bool:
         """Whether a piece of evidence ends an exchange, unless a permission is recorded."""
@@ -153,7 +155,8 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
     binding = _gate.binding(policy, ONWARD_KINDS | FILE_KINDS)
     how = host_files(work.job)
     pixels = {key: value for key, value in asdict(config).items() if key not in _MANNERS}
-    facts = fingerprint(work.version, pixels)
+    iscc = any(registry.scope == "iscc" for registry in work.job.config.registries)
+    facts = fingerprint(work.version, pixels, iscc)
     print_ = work.fingerprint("fetch", facts, list(binding.drops.items()), binding.readings, how, config.partitions)
     chosen = chosen_partitions(work.job, partitions)
     if partitions is None:  # a run beside others takes nothing away
@@ -188,6 +191,7 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
             config=config,
             way=way,
             binding=binding,
+            iscc=iscc,
         )
         for name in undone
     ]
@@ -330,7 +334,7 @@ def _old_rows(store: Store, files: list[str]) -> Iterator[dict]:
 async def _fetch_all(task: FetchTask, onward: Onward, wanted: dict[str, _Asked], rows: _Rows, shard: WorkShard) -> None:
     # One thread for pixels: it overlaps with the network, and img2dataset's Resizer is not made for two.
     loop = asyncio.get_running_loop()
-    looker = Looker(task.config, _looks_for_watermarks(task.binding))
+    looker = Looker(task.config, _looks_for_watermarks(task.binding), task.iscc)
     with ThreadPoolExecutor(1, "pixels") as pixels:
         async with aclosing(_answers(task, onward, wanted)) as answers:
             async for url, fetched in answers:

@@ -122,7 +122,7 @@ _REASON_WORDS = {
     "similarity": "caption does not fit the picture, by the source's score",
     "aesthetic": "below the aesthetic score asked for",
 }
-_DISTANCE_WORDS = {"phash": "{} of 64 bits (pHash)", "pdq": "{} of 256 bits (PDQ)"}
+_DISTANCE_WORDS = {"phash": "{} of 64 bits (pHash)", "pdq": "{} of 256 bits (PDQ)", "iscc": "{} of 64 bits (ISCC)"}
 # Joiners that Persian, Indic scripts and emoji cannot do without.
 _HARMLESS_FORMATS = frozenset("\u200c\u200d\ufe0f")
 

@@ -1,7 +1,7 @@
 """screen: pictures against hash and creator lists, then the policy gate again, with all that fetching has found.
 
 Lists of bytes (md5, sha256) match exactly. Lists of looks (pHash, PDQ) match within the policy's radius, exact to
-the bit; PDQ also in the seven flips and rotations if the policy says so. A picture whose PDQ quality is below the
+the bit; PDQ also in the seven flips and rotations if the policy says so. ISCCs match by either. A picture whose PDQ quality is below the
 policy's is too flat for either look. A URL that redirected into a listed one is opted out as if it had been asked
 for itself, and so is a picture whose file names a listed creator. The gate then reads every ``signal`` so far: hash
 lists, files, response headers, host files, registries.
@@ -39,6 +39,24 @@ PDQ_KEY = "SELECT rule_id, hex_bytes(key) AS pdq FROM active WHERE scope = 'pdq'
 PDQ_LIST = "SELECT rule_id, word.word, pdq_word(pdq, word.word) AS bits FROM pdq_key CROSS JOIN word"
 PDQ_TURN = "SELECT pair_id, turn.turn, pdq_turn(pdq_dihedral, turn.turn) AS pdq FROM comparable CROSS JOIN turn"
 PDQ_LOOK = "SELECT pair_id, turn, word.word, pdq_word(pdq, word.word) AS bits FROM pdq_turn CROSS JOIN word"
+
+# An ISCC names the file by its bytes, or a look; a code may have a unit for either.
+ISCC_KEY = """
+SELECT rule_id, iscc_bits(key, 'image') AS look, iscc_bits(key, 'instance') AS file FROM active WHERE scope = 'iscc'
+"""
+ISCC_LIST = "SELECT rule_id, 0 AS word, look AS bits FROM iscc_key WHERE look IS NOT NULL"
+ISCC_LOOK = "SELECT pair_id, 0 AS turn, 0 AS word, iscc_image AS bits FROM comparable WHERE iscc_image IS NOT NULL"
+ISCC_HIT = """
+SELECT image.pair_id, iscc_key.rule_id, CAST(NULL AS INTEGER) AS distance
+FROM image JOIN iscc_key ON image.iscc_instance = iscc_key.file
+UNION ALL
+SELECT listed.pair_id, listed.rule_id, listed.distance
+FROM listed
+LEFT JOIN (
+    SELECT image.pair_id, iscc_key.rule_id FROM image JOIN iscc_key ON image.iscc_instance = iscc_key.file
+) AS same ON listed.pair_id = same.pair_id AND listed.rule_id = same.rule_id
+WHERE same.pair_id IS NULL
+"""
 
 LOOK_HIT = "SELECT pair_id, rule_id, distance FROM listed"
 
@@ -88,12 +106,13 @@ UNION ALL SELECT pair_id, rule_id, distance FROM pdq_hit
 UNION ALL SELECT pair_id, rule_id, distance FROM moved_hit
 UNION ALL SELECT pair_id, rule_id, distance FROM creator_hit
 """
-QUERY_TOO = "UNION ALL SELECT pair_id, rule_id, CAST(NULL AS INTEGER) AS distance FROM query_hit"
+ISCC_TOO = " UNION ALL SELECT pair_id, rule_id, distance FROM iscc_hit"
+QUERY_TOO = " UNION ALL SELECT pair_id, rule_id, CAST(NULL AS INTEGER) AS distance FROM query_hit"
 
 # What a sensitive list holds is not repeated: the rule's number is enough for whoever has the list.
 SIGNAL = """
 SELECT hit.pair_id,
-       CASE WHEN active.scope IN ('md5', 'sha256', 'phash', 'pdq') THEN 'hash_list' ELSE 'registry' END AS kind,
+       CASE WHEN active.scope IN ('md5', 'sha256', 'phash', 'pdq', 'iscc') THEN 'hash_list' ELSE 'registry' END AS kind,
        active.action AS verdict, active.scope,
        CASE WHEN active.sensitive THEN NULL
             ELSE active.key || coalesce(' at ' || CAST(hit.distance AS VARCHAR) || ' bits', '') END AS value,
@@ -101,6 +120,14 @@ SELECT hit.pair_id,
        CASE WHEN active.purpose = 'genai' THEN 'purpose=genai' END AS only_if, $now AS observed_at, $parser AS parser
 FROM hit JOIN active ON hit.rule_id = active.rule_id
 WHERE active.action = 'deny'
+"""
+
+# Pictures that were fetched before anybody listed ISCCs.
+NOT_CODED = """
+SELECT pair_id, 'hash_list' AS kind, 'hold' AS verdict, 'iscc' AS scope, CAST(NULL AS VARCHAR) AS value,
+       (SELECT min(registry) FROM active WHERE scope = 'iscc') AS source, CAST(NULL AS BIGINT) AS rule_id,
+       CAST(NULL AS INTEGER) AS hop, CAST(NULL AS VARCHAR) AS only_if, $now AS observed_at, $parser AS parser
+FROM image WHERE status = 'ok' AND iscc_instance IS NULL
 """
 
 
@@ -114,7 +141,8 @@ def run(work: Work) -> None:
 def match_lists(work: Work, now: datetime) -> None:
     """Write the ``signal`` rows of hash lists, and of registries about where a redirect ended or who a file names."""
     policy = work.job.policy
-    radii = (policy.phash_max_distance, policy.pdq_max_distance, policy.pdq_min_quality, policy.pdq_dihedral)
+    radii = (policy.phash_max_distance, policy.pdq_max_distance, policy.pdq_min_quality, policy.pdq_dihedral,
+             policy.iscc_max_distance)  # fmt: skip
     queries = sorted(policy.ignore_query_for)
     task = work.task("screen", "lists", work.fingerprint("screen", radii, queries))
     if task.done:
@@ -124,14 +152,17 @@ def match_lists(work: Work, now: datetime) -> None:
         task.expires_at = _registries.next_change(rules, now)
         work.scan("screen", "pair", "image")
         work.engine.register("active", _registries.in_force(rules, now))
-        hits(work.engine, policy)
-        work.write(task, "signal", SIGNAL, now=now, parser=work.version)
+        coded = hits(work.engine, policy)
+        signal = f"{SIGNAL} UNION ALL {NOT_CODED}" if coded else SIGNAL
+        work.write(task, "signal", signal, now=now, parser=work.version)
 
 
-def hits(engine: Engine, policy: Policy) -> None:
+def hits(engine: Engine, policy: Policy) -> bool:
     """Name ``hit`` on an engine: pair_id, rule_id and distance of every match.
 
     Needs the relations ``pair``, ``image`` and ``active``, the rules in force.
+
+    Returns: whether ISCCs are listed: then a picture without one could not be compared.
     """
     engine.step("comparable", COMPARABLE, min_quality=policy.pdq_min_quality)
     engine.step("bytes_hit", BYTES_HIT)
@@ -151,6 +182,15 @@ def hits(engine: Engine, policy: Policy) -> None:
     engine.step("look_word", PDQ_LOOK, keep=True)
     _near.listed(engine, PDQ_WORDS, policy.pdq_max_distance)
     engine.step("pdq_hit", LOOK_HIT, keep=True)
+    coded = bool(engine.rows("SELECT count(*) AS rows FROM active WHERE scope = 'iscc'")["rows"][0].as_py())
+    if coded:
+        engine.step("iscc_key", ISCC_KEY, keep=True)
+        engine.step("list_word", ISCC_LIST, keep=True)
+        engine.step("look_word", ISCC_LOOK, keep=True)
+        _near.listed(engine, 1, policy.iscc_max_distance)
+        engine.step("iscc_hit", ISCC_HIT, keep=True)
     if policy.ignore_query_for:
         _by_policy.query_hits(engine, policy, MOVED_PLACE)
-    engine.step("hit", HIT + QUERY_TOO if policy.ignore_query_for else HIT)
+    more = (ISCC_TOO if coded else "") + (QUERY_TOO if policy.ignore_query_for else "")
+    engine.step("hit", HIT + more)
+    return coded

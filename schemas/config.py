@@ -16,7 +16,7 @@ from .errors import ConfigError
 from .policy import Policy
 from .train_config import TrainConfig
 
-Scope = Literal["url", "url_prefix", "host", "domain", "creator", "licence", "md5", "sha256", "phash", "pdq"]
+Scope = Literal["url", "url_prefix", "host", "domain", "creator", "licence", "md5", "sha256", "phash", "pdq", "iscc"]
 
 
 @dataclass(frozen=True)

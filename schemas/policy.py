@@ -66,6 +66,7 @@ class Policy:
             registry forbids is forbidden with any other query.
         licences: licences (as sources or registries state them, lower case) that count as permission.
         phash_max_distance: bits out of 64 within which a pHash list entry matches.
+        iscc_max_distance: bits out of 64 within which the look of a listed ISCC matches.
         pdq_max_distance: bits out of 256 within which a PDQ list entry matches (ThreatExchange: 31).
         pdq_min_quality: PDQ quality below which a picture is too flat to be compared (ThreatExchange: 50).
         pdq_dihedral: also match the seven flips and rotations of the picture.
@@ -87,6 +88,7 @@ class Policy:
     ignore_query_for: tuple[str, ...] = ()
     licences: tuple[str, ...] = ()
     phash_max_distance: int = 6
+    iscc_max_distance: int = 0
     pdq_max_distance: int = 31
     pdq_min_quality: int = 50
     pdq_dihedral: bool = True
@@ -127,6 +129,7 @@ def _preset(name: str) -> Policy:
 def _checked(policy: Policy, where: str) -> Policy:
     bounds = {
         "phash_max_distance": (0, 31),
+        "iscc_max_distance": (0, 31),
         "pdq_max_distance": (0, 127),
         "pdq_min_quality": (0, 100),
         "host_file_max_age_days": (0, 3650),

@@ -86,7 +86,7 @@ RULE = Table(
                 "Stable hash of registry, scope, key and action; of a permission, also of its purpose and dates",
             ),
             _column("registry", pa.string(), "Name of the registry"),
-            _column("scope", pa.string(), "url, url_prefix, host, domain, creator, licence, md5, sha256, phash, pdq"),
+            _column("scope", pa.string(), "url, url_prefix, host, domain, creator, licence, md5, sha256, phash, pdq, iscc"),
             _column("key", pa.string(), "The key in its canonical form"),
             _column("action", pa.string(), "deny or allow"),
             _optional("purpose", pa.string(), "The purpose it covers; null covers all"),
@@ -179,6 +179,8 @@ IMAGE = Table(
             _optional("pdq", pa.binary(), "256-bit PDQ, 32 bytes, the bits ThreatExchange prints"),
             _optional("pdq_quality", pa.int32(), "PDQ quality, 0 to 100"),
             _optional("pdq_dihedral", pa.binary(), "PDQ of the eight flips and rotations, 8 times 32 bytes"),
+            _optional("iscc_image", pa.int64(), "ISCC Content-Code Image, 64 bits; made where a registry lists ISCCs"),
+            _optional("iscc_instance", pa.int64(), "ISCC Instance-Code, its first 64 bits; likewise"),
             _optional(
                 "file_creators", pa.list_(pa.string()), "Names in the file: XMP dc:creator, EXIF Artist, IPTC by-line"
             ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import bands, evidence, hashing, language, text, urls
+from . import bands, evidence, hashing, iscc, language, text, urls
 from .arrow import Udf
 
 UDFS: tuple[Udf, ...] = (
@@ -28,4 +28,5 @@ UDFS: tuple[Udf, ...] = (
     hashing.hex_bytes,
     hashing.pdq_turn,
     bands.pdq_word,
+    iscc.iscc_bits,
 )

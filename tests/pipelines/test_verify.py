@@ -199,6 +199,14 @@ def test_later_opt_outs(whole, scope, key, expected):
     assert sorted(int(place.split("(pair ")[1].split(",")[0]) for place in where) == sorted(expected)
 
 
+def test_a_release_without_codes_cannot_be_compared_with_declared_ones(whole):
+    rule = small_world.table(
+        "rule", [{"scope": "iscc", "key": "ISCC:IAAWIN5TVQ4EMUJT", "action": "deny", "registry": "a"}]
+    )
+    (finding,) = verify(str(whole), rule, NOW)
+    assert "no ISCC" in line(finding)
+
+
 def test_rules_that_are_not_in_force(whole):
     rule = {"scope": "host", "key": "a.example"}
     assert found(whole, {**rule, "withdrawn_at": datetime(2026, 5, 1, tzinfo=UTC)}) == []
