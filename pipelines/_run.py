@@ -184,11 +184,13 @@ def _rows(marks: Sequence[Mark]) -> dict[str, int]:
     return dict(sorted(rows.items()))
 
 
+_FINDINGS = ("split_groups", "concentration")  # of stages of one partition
+
+
 def _about_stage(
     stage: str, marks: Sequence[Mark], rows_in: int, rows_out: int, began: datetime, took: Mapping[str, float]
 ) -> dict[str, Any]:
     made_now = sum(datetime.fromisoformat(mark.committed_at) >= began for mark in marks)
-    split_groups = [group for mark in marks for group in mark.extra.get("split_groups", [])]
     return {
         "stage": stage,
         "rows_in": rows_in,
@@ -199,7 +201,7 @@ def _about_stage(
         "seconds": round(took[stage] if made_now else _wall_seconds(marks), 3),
         "partition_seconds": round(sum(mark.seconds for mark in marks), 3),
         "peak_mb": max(mark.peak_mb for mark in marks),
-        **({"split_groups": split_groups} if split_groups else {}),
+        **{name: mark.extra[name] for mark in marks for name in _FINDINGS if mark.extra.get(name)},
     }
 
 

@@ -4,6 +4,10 @@ Each cap is off unless the config sets it. They are applied in that order, each 
 Which pairs of a group stay is decided by a hash of pair_id: the same on every engine and in every run, and
 without regard to where in the list a pair stood. Creators are compared as registries compare them, captions without
 regard to case, punctuation and spacing. A pair without a creator is not capped by creator.
+
+What over-representation comes to is measured, whether there are caps or not: for domains, creators, captions and groups
+of pictures that look alike, the largest holding, the share of the largest hundredth of names (of one at least), and
+the Gini coefficient, from 0 (each holds as many) to 1, before `dedup` and after the caps. The run summary has them.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from ..schemas.tables import DROPPED
 from ._engine import Engine
 from ._work import Work
 
-READS = ("pair", "dropped")
+READS = ("pair", "dropped", "duplicate")
 WRITES = ("dropped",)
 
 DOMAIN = "SELECT pair_id, 'domain' AS kind, domain AS name FROM alive"
@@ -47,20 +51,69 @@ FROM ranked WHERE place > $cap
 ALL_OVER = "SELECT * FROM over_domain UNION ALL SELECT * FROM over_creator UNION ALL SELECT * FROM over_caption"
 
 
+# How unevenly pairs are shared out, before `dedup` and after the caps.
+REACHED = "SELECT pair_id, domain, creator, caption FROM alive"
+LEFT = """
+SELECT alive.pair_id, domain, creator, caption FROM alive LEFT JOIN over_cap ON alive.pair_id = over_cap.pair_id
+WHERE over_cap.pair_id IS NULL
+"""
+HOLDING = """
+SELECT kind, name, count(*) AS held
+FROM (
+    SELECT 'domain' AS kind, domain AS name FROM counted
+    UNION ALL SELECT 'creator' AS kind, name_key(creator) AS name FROM counted
+    UNION ALL SELECT 'caption' AS kind, caption_key(caption) AS name FROM counted
+    UNION ALL
+    SELECT 'picture' AS kind, CAST(coalesce(duplicate.group_id, counted.pair_id) AS VARCHAR) AS name
+    FROM counted LEFT JOIN duplicate ON counted.pair_id = duplicate.pair_id
+) AS held_by
+WHERE name IS NOT NULL GROUP BY kind, name
+"""
+CONCENTRATION = """
+SELECT kind, max(names) AS names, sum(held) AS pairs, max(held) AS largest,
+       sum(CASE WHEN place > names - greatest(1.0, names * 0.01) THEN held ELSE 0 END) / sum(CAST(held AS DOUBLE))
+           AS top_share,
+       sum((2.0 * place - names - 1) * held) / (max(names) * sum(CAST(held AS DOUBLE))) AS gini
+FROM (
+    SELECT kind, held, row_number() OVER (PARTITION BY kind ORDER BY held) AS place,
+           count(*) OVER (PARTITION BY kind) AS names
+    FROM holding
+) AS ranked
+GROUP BY kind ORDER BY kind
+"""
+
+
 def run(work: Work) -> None:
-    """Drop what exceeds the caps."""
+    """Drop what exceeds the caps, and measure how unevenly pairs were and are shared out."""
     config = work.job.config.balance
     task = work.task("balance", "all", work.fingerprint("balance", config))
     if task.done:
         return
     with task:
-        if config == Balance():
-            return
+        work.alive("dedup")
+        work.scan("balance", "duplicate")
+        before = _concentration(work.engine, REACHED)
         work.alive("balance")
         _cap(work.engine, "over_domain", DOMAIN, config.max_per_domain)
         _cap(work.engine, "over_creator", CREATOR, config.max_per_creator)
         _cap(work.engine, "over_caption", CAPTION, config.max_per_caption)
-        work.write(task, "dropped", ALL_OVER)
+        work.engine.step("over_cap", ALL_OVER)
+        after = _concentration(work.engine, LEFT)
+        task.extra["concentration"] = {kind: {"before": before[kind], "after": after.get(kind)} for kind in before}
+        if config != Balance():
+            work.write(task, "dropped", ALL_OVER)
+
+
+def _concentration(engine: Engine, counted: str) -> dict[str, dict[str, int | float]]:
+    """How unevenly pairs are shared out among names, by kind of name."""
+    engine.step("counted", counted)
+    engine.step("holding", HOLDING)
+    rows = engine.rows(CONCENTRATION).to_pylist()
+    whole, shares = ("names", "pairs", "largest"), ("top_share", "gini")
+    return {
+        row["kind"]: {name: int(row[name]) for name in whole} | {name: round(row[name], 4) for name in shares}
+        for row in rows
+    }
 
 
 def _cap(engine: Engine, over: str, named: str, cap: int | None) -> None:

@@ -1,5 +1,6 @@
 from collections import Counter
 
+from conftest import table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -52,6 +53,30 @@ def test_each_cap_sees_what_the_one_before_left(make_work):
 def test_pairs_dropped_before_do_not_count(make_duckdb_work):
     gone = [{"pair_id": n, "stage": "dedup", "reason": "near_duplicate"} for n in range(5)]
     assert run(make_duckdb_work, {"max_per_domain": 5}, [pair(n) for n in range(10)], dropped=gone) == {}
+
+
+def test_concentration_before_and_after_on_every_engine(make_work):
+    pairs = [pair(n, domain="big.example" if n < 7 else f"{n}.example", creator="Ann" if n < 2 else None,
+                  caption=f"text {n}") for n in range(10)]  # fmt: skip
+    group = [{"pair_id": n, "group_id": 7, "keeper_id": 7, "kind": "exact"} for n in (7, 8, 9)]
+    gone = [{"pair_id": n, "stage": "dedup", "reason": "exact_duplicate"} for n in (8, 9)]
+    work = make_work({"balance": {"max_per_domain": 2}}, pair=pairs)
+    with work.store.task("dedup", "all", "test") as task:
+        task.write("duplicate", table("duplicate", group))
+        task.write("dropped", table("dropped", gone))
+    balance.run(work)
+    found = work.store.mark("balance", "all").extra["concentration"]
+    even = {"top_share": 0.3333, "gini": 0.0}
+    assert found == {
+        "domain": {"before": {"names": 4, "pairs": 10, "largest": 7, "top_share": 0.7, "gini": 0.45},
+                   "after": {"names": 2, "pairs": 3, "largest": 2, "top_share": 0.6667, "gini": 0.1667}},
+        "creator": {"before": {"names": 1, "pairs": 2, "largest": 2, "top_share": 1.0, "gini": 0.0},
+                    "after": found["creator"]["after"]},
+        "caption": {"before": {"names": 10, "pairs": 10, "largest": 1, "top_share": 0.1, "gini": 0.0},
+                    "after": {"names": 3, "pairs": 3, "largest": 1, **even}},
+        "picture": {"before": {"names": 8, "pairs": 10, "largest": 3, "top_share": 0.3, "gini": 0.175},
+                    "after": {"names": 3, "pairs": 3, "largest": 1, **even}},
+    }  # fmt: skip
 
 
 ROWS = st.lists(
