@@ -66,7 +66,7 @@ class Asker:
     def warn(self) -> None:
         """Say how many URLs have no answer."""
         if self.held:
-            log.warning("registry %s: no answer about %d URLs, which are held until a later run asks again (%s)",
+            log.warning("registry %s: no answer about %d URL(s), held until a later run asks again (%s)",
                         self.name, self.held, self._why)  # fmt: skip
 
     async def _rows(self, batches: Sequence[list[str]]) -> pa.RecordBatch:

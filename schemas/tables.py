@@ -86,7 +86,9 @@ RULE = Table(
                 "Stable hash of registry, scope, key and action; of a permission, also of its purpose and dates",
             ),
             _column("registry", pa.string(), "Name of the registry"),
-            _column("scope", pa.string(), "url, url_prefix, host, domain, creator, licence, md5, sha256, phash, pdq, iscc"),
+            _column(
+                "scope", pa.string(), "url, url_prefix, host, domain, creator, licence, md5, sha256, phash, pdq, iscc"
+            ),
             _column("key", pa.string(), "The key in its canonical form"),
             _column("action", pa.string(), "deny or allow"),
             _optional("purpose", pa.string(), "The purpose it covers; null covers all"),

@@ -14,7 +14,7 @@ from fairshard.pipelines._work import STAGES
 from fairshard.schemas.config import Job
 
 # What may differ between two runs that give the same rows: when, and where in scratch files.
-NOT_COMPARED = {"fetched_at", "observed_at", "work_offset", "work_shard"}
+NOT_COMPARED = {"answered_at", "fetched_at", "observed_at", "work_offset", "work_shard"}
 
 
 @dataclass

@@ -69,6 +69,7 @@ KINDS = {
     "noindex": "deny:x_robots_tag", "redirect_closed": "deny:robots_txt",
     "xmp": "deny:xmp", "free_text": "deny:free_text", "synthetic": "deny:synthetic", "c2pa": "deny:c2pa",
     "c2pa_hold": "hold:c2pa", "file_creator": "deny:registry", "caption_name": "deny:registry",
+    "endpoint": "deny:registry", "endpoint_hold": "hold:registry", "opt_in": "deny:robots_txt",
 }  # fmt: skip
 
 
@@ -93,6 +94,20 @@ def test_what_was_opted_out_before_fetching_was_never_asked_for(sample):
     assert len(urls) > 80
     assert asked & (urls - still_wanted) == set()
     assert [url for url in sample.requested_urls() if "//closed.bramble.example/works/" in url] == []  # a redirect
+
+
+def test_the_endpoint_is_asked_about_what_no_list_settles(sample):
+    (endpoint,) = sample.job.config.endpoints
+    posts = {(request.method, request.status) for request in sample.requests if request.url == endpoint.url}
+    assert posts == {("POST", 200)}
+    planted = {name: {row["url"] for row in TRUTH if row["kind"] == name} for name in ("endpoint", "endpoint_hold")}
+    answered = {row["url"]: row["verdict"] for row in sample.rows("answer")}
+    assert {url for url in answered if answered[url] == "deny"} == planted["endpoint"]
+    assert {url for url in answered if answered[url] == "hold"} == planted["endpoint_hold"]
+    assert {url for url in answered if answered[url] == "allow"} == {
+        row["url"] for row in TRUTH if row["kind"] == "opt_in"
+    }
+    assert answered.keys() & {row["url"] for row in TRUTH if row["kind"] == "registry_url"} == set()
 
 
 def test_opted_out_bytes_are_not_kept(sample):

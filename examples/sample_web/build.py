@@ -28,7 +28,7 @@ from .planted import MALFORMED, Gallery, Work
 
 log = logging.getLogger(__name__)
 
-PAINTINGS = 310
+PAINTINGS = 319
 APART_PHASH, APART_PDQ, LEAST_QUALITY = 10, 60, 50
 """Two pictures differ in more bits than these, so that no radius in use merges them."""
 
@@ -54,6 +54,7 @@ def main(folder: Path = FOLDER) -> None:
     _refuse_alike([(picture.file, body) for picture, _, body in known])
     gallery = Gallery(_paint(folder, [body for _, _, body in known]))
     rows = listing.rows(hosts.load(folder / "web.yaml"), known) + planted.rows(gallery) + in_files.rows(gallery)
+    rows += planted.at_endpoint(gallery)
     rows += repeated.rows(rows)
     write_lists(folder, rows)
     optouts.make(folder, rows)

@@ -23,6 +23,7 @@ class Answer:
 
     Attributes:
         body: text to send instead of a picture.
+        endpoint: list from which a POST of URLs is answered; a GET is not.
     """
 
     variant: Variant | None = None
@@ -34,6 +35,7 @@ class Answer:
     fails_first: int = 0
     serve: Special | None = None
     body: str | None = None
+    endpoint: str | None = None
 
 
 NOT_FOUND = Answer(status=404)

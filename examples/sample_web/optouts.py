@@ -32,6 +32,7 @@ def make(folder: Path, rows: list[Row]) -> None:
     _table(out / "hosts.csv", ("host", "declared_by"), [("solo.aspen.example", "Aspen Press"), ("z.aspen.example", "")])
     _creators(out / "creators.csv")
     _licences(out / "licences.csv", rows)
+    _endpoint(out / "do-not-train.csv", rows)
     _hash_lists(out, folder / "paintings", rows)
 
 
@@ -70,6 +71,16 @@ def _licences(path: Path, rows: list[Row]) -> None:
     evidence = "http://licence.alder.example/agreement.html"
     allowed = [(row.url, "allow", "Alder Archive", evidence) for row in _of(rows, "registry_allow", True)]
     _table(path, ("url", "action", "declared_by", "evidence"), allowed)
+
+
+def _endpoint(path: Path, rows: list[Row]) -> None:
+    """What the endpoint knows; it spells some URLs its own way. Of those without flags it says nothing."""
+    out, silent = ([row.url or "" for row in _of(rows, kind)] for kind in ("endpoint", "endpoint_hold"))
+    out[0] = out[0].replace("//", "//www.")
+    out[1] = out[1].replace("http://heather", "HTTPS://Heather")
+    listed = [(url.replace("~", "%7E"), "true", "false") for url in out]
+    listed += [(row.url or "", "false", "true") for trap in (False, True) for row in _of(rows, "opt_in", trap)]
+    _table(path, ("url", "optOut", "optIn"), [*listed, *((url, "", "") for url in silent)])
 
 
 def _hash_lists(out: Path, paintings: Path, rows: list[Row]) -> None:

@@ -103,6 +103,19 @@ TRAPS_OF_TERMS = (
     ("jump.heath.example/open", 2, "redirect_open", "a redirect to a host that is open"),
 )
 
+DENIED_AT_ENDPOINT = (
+    # host and folder, rows, stage, kind, note
+    ("heather.example/works", 3, "consult", "endpoint", "named with www., in capitals, and plainly"),
+    ("heather.example/~petal", 1, "consult", "endpoint", "named with %7E for the tilde"),
+    ("heather.example/lost", 1, "consult", "endpoint_hold", "the endpoint does not answer about it"),
+    ("closed.bramble.example/works", 1, "consult", "opt_in", "opted in at the endpoint, closed in robots.txt"),
+)
+
+TRAPS_AT_ENDPOINT = (
+    # host and folder, rows, kind, note
+    ("heather.example/open", 2, "opt_in", "the endpoint names it, as opted in and not out"),
+)
+
 HASHED = (
     # folder of copies.bay.example, rows, kind
     ("works", 5, "md5"),
@@ -219,6 +232,11 @@ def rows(gallery: Gallery) -> list[Row]:
         *_filtered(gallery), *_stock(gallery), *_faulty(gallery), *_broken(), *_captions(gallery), *_rejected(),
         *denied(gallery, DENIED_BY_TERMS), *traps(gallery, TRAPS_OF_TERMS),
     ]  # fmt: skip
+
+
+def at_endpoint(gallery: Gallery) -> list[Row]:
+    """Rows of which the Do-Not-Train endpoint knows something. They take their paintings after ``in_files``."""
+    return [*denied(gallery, DENIED_AT_ENDPOINT), *traps(gallery, TRAPS_AT_ENDPOINT)]
 
 
 def on(folder: str, work: Work, gallery: Gallery, name: str | None = None) -> Row:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from aiohttp import web
 from multidict import CIMultiDict
 
-from . import FOLDER, bodies, hosts
+from . import FOLDER, bodies, endpoint, hosts
 from .hosts import NOT_FOUND, Answer
 from .variant import MIME, encoded
 
@@ -48,11 +48,12 @@ class SampleWeb:
     """The sample web on a loopback port, in a thread of this process.
 
     Args:
-        folder: holds ``web.yaml``, ``pictures/`` and ``paintings/``; the bundled one if not given.
+        folder: holds ``web.yaml``, ``pictures/``, ``paintings/`` and ``registries/``; the bundled one if not given.
         port: 0 takes a free one.
     """
 
     def __init__(self, folder: Path = FOLDER, port: int = 0) -> None:
+        self._folder = folder
         self._hosts = hosts.load(folder / "web.yaml")
         self._files = {file.name: file for name in FOLDERS for file in sorted((folder / name).iterdir())}
         self._by_stem = {file.stem: file for file in self._files.values()}
@@ -129,9 +130,12 @@ class SampleWeb:
         known = self._hosts.get(host)
         if known is None:
             return self._logged(request, web.Response(status=NO_HOST, text=f"no host {host}\n"))
-        if request.method not in ("GET", "HEAD"):
-            return self._logged(request, web.Response(status=405))
         answer = known.answer(url.path)
+        if request.method not in (("POST",) if answer.endpoint else ("GET", "HEAD")):
+            return self._logged(request, web.Response(status=405))
+        if answer.endpoint is not None:
+            said = endpoint.answer(self._folder / answer.endpoint, await request.text())
+            return self._logged(request, web.Response(text=said, content_type="application/json"))
         if self._failed.get(str(url), 0) < answer.fails_first:
             self._failed[str(url)] = self._failed.get(str(url), 0) + 1
             return self._logged(request, web.Response(status=503, text="try again\n"))

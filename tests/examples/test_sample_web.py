@@ -8,6 +8,7 @@ import functools
 import hashlib
 import http.client
 import io
+import json
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -32,11 +33,12 @@ from fairshard.udfs.signals import (
     image_blocks,
     robots_txt,
     tdmrep,
+    url_registry,
     watermark,
     x_robots_tag,
     xmp,
 )
-from fairshard.udfs.urls import canonical_href
+from fairshard.udfs.urls import canonical_href, canonical_key
 
 ABSENT = ("nowhere.example", "secure.nowhere.example", "127.0.0.1", "169.254.169.254", "[::1]", "127.0.0.2")
 OPT_OUT_STAGES = ("consult", "screen")
@@ -86,10 +88,10 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 class Asked:
     """One response through the proxy, redirects not followed."""
 
-    def __init__(self, web: SampleWeb, url: str, timeout_s: float = 20) -> None:
+    def __init__(self, web: SampleWeb, url: str, timeout_s: float = 20, body: str | None = None) -> None:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": web.proxy_url}), _Stay)
         try:
-            answer = opener.open(canonical_href(url) or url, timeout=timeout_s)
+            answer = opener.open(canonical_href(url) or url, body and body.encode(), timeout=timeout_s)
         except urllib.error.HTTPError as error:
             answer = error
         with answer:
@@ -157,9 +159,8 @@ def test_the_config_loads_and_names_files_that_are_there():
     assert job.policy.name == "strict"
     paths = [item.path for item in (*job.config.sources, *job.config.registries)]
     assert all((FOLDER / path).is_file() for path in paths)
-    assert sorted(Path(path).name for path in paths if "/" in path) == sorted(
-        file.name for file in (FOLDER / "registries").iterdir()
-    )
+    listed = {Path(path).name for path in paths if "/" in path}
+    assert listed | {"do-not-train.csv"} == {file.name for file in (FOLDER / "registries").iterdir()}
 
 
 # --- opt-outs are invented ---
@@ -222,6 +223,19 @@ def test_robots_txt_says_what_truth_says(web, truth):
     for row in rows:
         verdict = robots_verdict(web, row["url"])
         assert verdict == expected[row["kind"]] if row["fate"] == "dropped" else verdict in ("none", "allow"), row
+
+
+def test_the_endpoint_says_what_truth_says_in_its_own_spelling(web, truth):
+    rows = [row for row in truth if row["kind"] in ("endpoint", "endpoint_hold", "opt_in")]
+    asked = sorted([*(row["url"] for row in rows), "http://photos.meadow.example/pictures/a.jpg"], reverse=True)
+    endpoint = config.load(FOLDER / "config.yaml").config.endpoints[0].url
+    body = Asked(web, endpoint, body="\n".join(asked)).body
+    assert all(spelling in body for spelling in (b"//www.", b"HTTPS://Heather", b"%7E", b"https://photos"))
+    named = [canonical_key(row["url"]) for row in json.loads(body)["urls"]]
+    assert named == sorted(named, key=str)
+    expected = {"endpoint": "deny", "endpoint_hold": "hold", "opt_in": "allow"}
+    said = dict(zip(asked, (found.verdict for found in url_registry.answers(body, asked)), strict=True))
+    assert said == {**{row["url"]: expected[row["kind"]] for row in rows}, asked[0]: "none"}
 
 
 def robots_verdict(web: SampleWeb, url: str) -> str:
@@ -365,6 +379,7 @@ def pixels(body: bytes) -> int:
         ("http://dead.moor.example/missing/a.jpg", 404, b"", None, None),
         ("http://dead.moor.example/error/a.jpg", 500, b"", None, None),
         ("http://nowhere.example/a.jpg", 502, b"", None, None),
+        ("http://registry.heather.example/query/urls", 405, b"", None, None),
         ("http://loops.moor.example/loop/a.jpg", 302, b"", "Location", "http://loops.moor.example/loop/a.jpg"),
         ("http://loops.moor.example/metadata/a.jpg", 302, b"", "Location", "http://169.254.169.254/latest/meta-data/"),
         ("http://loops.moor.example/file/a.jpg", 302, b"", "Location", "file:///etc/passwd"),
