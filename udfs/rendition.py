@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import functools
 import importlib.util
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from ..schemas.errors import MissingExtra
 from .decoding import Decoded
+
+_Transform = Callable[..., dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Rendition:
     """Renders pictures; options are img2dataset's, by its names.
 
     The picture is upright and, where it is transparent, on white. The same pixels and options give the same bytes
-    with the same versions of OpenCV and albumentations. Threads and worker processes may share one.
+    with the same version of OpenCV. Threads and worker processes may share one.
 
     Attributes:
         image_size: side in pixels that ``resize_mode`` fits the picture to.
@@ -75,7 +77,7 @@ class Rendition:
 
 
 def load() -> None:
-    """Import img2dataset's Resizer, which takes most of a second, before there is a picture.
+    """Import img2dataset's Resizer, and with it OpenCV, before there is a picture.
 
     Raises:
         MissingExtra: img2dataset is not installed.
@@ -116,9 +118,9 @@ def _resizer_module() -> Any:
     Its Resizer points file descriptors 1 and 2 at /dev/null for the length of each call. That swallows what other
     threads log meanwhile, and two such calls at once leave both there for good. Our pixels give decoders
     nothing to complain of, so the copy goes without. It takes pixels in place of files, so that none are decoded
-    twice. And it makes each of albumentations' transforms once, not once a picture.
+    twice. And of albumentations, which takes half a second and 80 MB to import, it gets the four transforms that it
+    asks for, each a call of OpenCV, from `_Transforms`.
     """
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would ask the network for news of itself
     # By its file: importing the package first would import its command line too, and with it torch and wandb.
     package = importlib.util.find_spec("img2dataset")
     folder = next(iter(package.submodule_search_locations or ()), None) if package else None
@@ -126,9 +128,55 @@ def _resizer_module() -> Any:
     if spec is None or spec.loader is None:
         raise MissingExtra("crawl", "rendition", "img2dataset")
     module: Any = importlib.util.module_from_spec(spec)
+    module.__builtins__ = {**vars(builtins), "__import__": _import}
     spec.loader.exec_module(module)
     module.SuppressStdoutStderr = contextlib.nullcontext
     module.cv2 = SimpleNamespace(**{**vars(module.cv2), "imdecode": _decoded})
-    kept = {name: functools.cache(getattr(module.A, name)) for name in ("SmallestMaxSize", "LongestMaxSize")}
-    module.A = SimpleNamespace(**{**vars(module.A), **kept})
     return module
+
+
+def _import(name: str, *rest: Any) -> Any:
+    return _Transforms if name == "albumentations" else builtins.__import__(name, *rest)
+
+
+class _Transforms:
+    """albumentations, as far as the Resizer uses it: the same sizes, the same calls of OpenCV."""
+
+    @staticmethod
+    def SmallestMaxSize(max_size: int, interpolation: int, p: float) -> _Transform:
+        return lambda image: {"image": _scaled(image, max_size / min(image.shape[:2]), interpolation)}
+
+    @staticmethod
+    def LongestMaxSize(max_size: int, interpolation: int, p: float) -> _Transform:
+        return lambda image: {"image": _scaled(image, max_size / max(image.shape[:2]), interpolation)}
+
+    @staticmethod
+    def CenterCrop(height: int, width: int) -> _Transform:
+        return lambda image: {"image": _centre(image, height, width)}
+
+    @staticmethod
+    def PadIfNeeded(min_height: int, min_width: int, border_mode: int, value: list[int], p: float) -> _Transform:
+        return lambda image: {"image": _padded(image, min_height, min_width, border_mode, value)}
+
+
+def _scaled(image: NDArray[np.uint8], scale: float, interpolation: int) -> Any:
+    import cv2
+
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    if (height, width) == image.shape[:2]:
+        return image
+    return cv2.resize(image, (width, height), interpolation=interpolation)
+
+
+def _centre(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return np.ascontiguousarray(image[top : top + height, left : left + width])
+
+
+def _padded(image: NDArray[np.uint8], height: int, width: int, border: int, value: list[int]) -> Any:
+    import cv2
+
+    rows, columns = max(0, height - image.shape[0]), max(0, width - image.shape[1])
+    return cv2.copyMakeBorder(
+        image, rows // 2, rows - rows // 2, columns // 2, columns - columns // 2, border, value=value
+    )

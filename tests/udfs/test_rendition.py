@@ -29,7 +29,7 @@ def resizer():
 @pytest.mark.parametrize(("kind", "quality"), [("jpg", 95), ("png", 6), ("webp", 80)])
 @pytest.mark.parametrize("colours", ["RGB", "RGBA"])
 def test_rendition_is_img2datasets(resizer, mode, kind, quality, colours):
-    for size in ((140, 90), (50, 60)):
+    for size in ((140, 90), (50, 60), (90, 141), (64, 200), (3, 900), (333, 65)):
         data = encoded(in_mode(photograph(*size), colours), "PNG")
         ours = Rendition(64, mode, True, kind, quality)(decode(data))
         theirs = resizer(64, mode, True, encode_format=kind, encode_quality=quality)(io.BytesIO(data))
