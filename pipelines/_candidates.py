@@ -23,7 +23,7 @@ _OPTIONAL = [
     for field in CANDIDATE
     if field.name not in ("pair_id", "check_id", "url", "url_key", "caption", "source_row", "reason")
 ]
-_SEPARATOR = pa.scalar("\x1f")  # cannot occur in a cleaned caption
+_SEPARATOR = "\x1f"  # cannot occur in a cleaned caption
 
 
 def candidates(raw: pa.RecordBatch, caption_max_chars: int) -> pa.RecordBatch:

@@ -74,7 +74,7 @@ UNION ALL
 SELECT pair_id, group_id FROM split
 """
 
-_NO_MEMBERS = pa.table({"pair_id": pa.array([], pa.int64()), "group_id": pa.array([], pa.int64())})
+_MEMBER = pa.schema([("pair_id", pa.int64()), ("group_id", pa.int64())])
 
 
 def group(engine: Engine, few: int = _FEW_TIES) -> None:
@@ -105,7 +105,7 @@ def split(engine: Engine, most: int | None, close: Closeness) -> list[dict[str, 
     engine.step("large_group", LARGE_GROUP, keep=True, most=most)
     large = engine.rows(IN_LARGE_GROUP)
     order = [("group_id", "ascending"), ("pixels", "descending"), ("pair_id", "ascending")]
-    parts, said = [_NO_MEMBERS], []
+    parts, said = [_MEMBER.empty_table()], []
     for members in _runs(large.sort_by(order).combine_chunks()):
         leading = leaders(members, close)
         parts.append(_of_leaders(members["pair_id"], leading))

@@ -44,8 +44,11 @@ def in_file(data: bytes, rgb: NDArray[np.uint8] | None, at: datetime) -> InFile:
         at: when the file came.
     """
     blocks = image_blocks.read(data)
+    may_hold = c2pa_manifest.may_hold(data, blocks)
+    if rgb is None and blocks.says_nothing and not may_hold:
+        return InFile()
     said = [*_by_purpose(lambda purpose: xmp.verdict(blocks, purpose))]
-    if c2pa_manifest.may_hold(data, blocks):
+    if may_hold:
         said += _by_purpose(lambda purpose: c2pa_manifest.verdict(data, blocks, purpose))
     if rgb is not None:
         said.append((watermark.verdict(rgb), None))

@@ -6,7 +6,7 @@ A doubtful entry is read as the restriction it may be; a permission needs eviden
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,8 +21,8 @@ from ..udfs.urls import key_host, url_key
 from ._progress import log
 
 _HEX_DIGITS = {"md5": 32, "sha256": 64, "phash": 16, "pdq": 64}
-_ALLOW = pa.array(["allow"])
-_GONE = pa.array(["withdrawn", "deleted", "tombstone", "tombstoned", "removed"])
+_ALLOW = ("allow",)
+_GONE = ("withdrawn", "deleted", "tombstone", "tombstoned", "removed")
 _READ = ("action", "status", "purpose", "declared_by", "evidence", "valid_from", "withdrawn_at")
 _TIMES = ("valid_from", "withdrawn_at")
 _RESTRICTION = ("registry", "scope", "key", "action")
@@ -81,8 +81,8 @@ def _said(column: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
 
 
-def _is_one_of(text: pa.Array, words: pa.Array) -> pa.Array:
-    return pc.is_in(pc.utf8_lower(text), words)
+def _is_one_of(text: pa.Array, words: Sequence[str]) -> pa.Array:
+    return pc.is_in(pc.utf8_lower(text), pa.array(words))
 
 
 def _times(column: pa.Array, registry: Registry, name: str) -> pa.Array:

@@ -46,6 +46,12 @@ class Blocks:
     iptc: list[bytes] = field(default_factory=list)
     c2pa: list[bytes] = field(default_factory=list)
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether there is no block at all in a file of a known type."""
+        held = self.xmp, self.extended_xmp, self.exif, self.iptc, self.c2pa
+        return bool(self.media_type) and not any(held)
+
 
 def read(data: bytes) -> Blocks:
     """All blocks of a file. No bytes raise; what is malformed is passed over."""
