@@ -17,11 +17,12 @@ img2dataset ``download()`` in two processes with sha256 to WebDataset shards, an
             fairshard stores (timed on every tenth and scaled).
 
 
-Measured with ``--runs 2`` on two quiet cores, medians in seconds: fairshard to fingerprints and tars 17.1, to the release
-20.1; img2dataset alone 18.1, with the loop 29.7, with two hashing processes 25.7, with the originals' hashes 66.3. So
-fairshard is 1.7 times as fast as the peer, 1.5 times if the peer hashes in two processes, 3.9 times if it makes the same
-fingerprints. What limits it is pixels, some 6 ms of CPU a picture: decoding 1.9, resizing and encoding 1.9 (OpenCV's
-area filter alone 1.3), PDQ in eight orientations 1.2, pHash 0.5; requests, evidence and rows take another millisecond.
+Measured on two quiet cores, medians of three runs in seconds: fairshard to fingerprints and tars 14.4, to the release
+17.4; img2dataset alone 17.1, with the loop 28.3, with two hashing processes 24.4, with the originals' hashes 62.2. So
+fairshard is 1.95 times as fast as the peer (1.93 to 2.06 in six runs), 1.7 times if the peer hashes in two processes, 4.3
+times if it makes the same fingerprints. What limits it is pixels, some 5 ms of CPU a picture: decoding 1.6, resizing and
+encoding 1.9 (OpenCV's area filter alone 1.3), PDQ in eight orientations 1.0, pHash 0.4; requests, evidence and rows take
+another 0.8.
 """
 
 from __future__ import annotations
