@@ -4,6 +4,8 @@ import sys
 import iscc_lib
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pictures import encoded, photograph
 from PIL import Image, ImageOps
 
@@ -87,3 +89,19 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "iscc_lib", None)
     with pytest.raises(MissingExtra, match=r"fairshard\[iscc\]"):
         iscc.library()
+
+
+LETTERS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", max_size=120)
+
+
+@given(
+    st.one_of(
+        st.text(max_size=80),
+        LETTERS,
+        st.tuples(st.sampled_from(["KE", "KU", "EE", "IA", "IU", "KA"]), LETTERS).map("".join),
+    )
+)
+def test_any_text_is_a_code_or_none(text):
+    code = iscc.canonical_iscc(text)
+    assert code is None or iscc.canonical_iscc(code) == code
+    assert code is None or {bits(code, "image"), bits(code, "instance")} != {None}
