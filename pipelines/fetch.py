@@ -11,6 +11,7 @@ A partition is a set of hosts. When one has to be made again, what an earlier ru
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -207,6 +208,8 @@ def get_ready() -> None:
     from . import _http  # noqa: F401
 
     rendition.load()
+    pa.array([""])  # the first list that pyarrow sees has it import pandas, where there is any
+    gc.freeze()  # what is imported stays, so nobody needs to go through it again
 
 
 def _looks_for_watermarks(binding: _gate.Binding) -> bool:

@@ -64,11 +64,13 @@ def pdq(rgb: Pixels) -> tuple[bytes, int]:
         scale = _error_scale(height, width)
         grid = _quick_grid(rgb)
         codes, quality = _quick_code(grid)[None], _quality_if_certain(grid, scale)
-        if quality is not None and _are_certain(codes, scale):
-            return _bits(codes)[0], quality
+        middle = _middle(codes)
+        if quality is not None and _are_certain(middle, scale):
+            return _bits(codes, middle)[0], quality
     # pdqhash takes a picture of 64 x 64 as it is, but only when it is asked for one orientation.
     grid = luma_of(rgb) if (height, width) == (GRID, GRID) else exact_grid(rgb)
-    return _bits(exact_code(grid)[None])[0], exact_quality(grid)
+    codes = exact_code(grid)[None]
+    return _bits(codes, _middle(codes))[0], exact_quality(grid)
 
 
 def pdq_dihedral(rgb: Pixels) -> list[bytes]:
@@ -93,7 +95,8 @@ def pdq_with_dihedral(rgb: Pixels) -> tuple[bytes, int, list[bytes]]:
     found = _quick_dihedral(rgb) if max(height, width) <= _LONGEST_QUICK_SIDE_PX else None
     if found is None:
         grid = exact_grid(rgb)
-        found = _bits(_orientations(exact_code(grid))), exact_quality(grid)
+        codes = _orientations(exact_code(grid))
+        found = _bits(codes, _middle(codes)), exact_quality(grid)
     hashes, quality = found
     # The one size at which pdqhash tells the first orientation from the picture: see `pdq`.
     code, quality = pdq(rgb) if (height, width) == (GRID, GRID) else (hashes[0], quality)
@@ -104,7 +107,8 @@ def _quick_dihedral(rgb: Pixels) -> tuple[list[bytes], int] | None:
     scale = _error_scale(*rgb.shape[:2])
     grid = _quick_grid(rgb)
     codes, quality = _orientations(_quick_code(grid)), _quality_if_certain(grid, scale)
-    return (_bits(codes), quality) if quality is not None and _are_certain(codes, scale) else None
+    middle = _middle(codes)
+    return (_bits(codes, middle), quality) if quality is not None and _are_certain(middle, scale) else None
 
 
 # The quick path.
@@ -160,9 +164,8 @@ def _error_scale(height: int, width: int) -> float:
     return max(1.0, ((height + width) / 1000.0) ** 0.5)
 
 
-def _are_certain(codes: Floats, scale: float) -> bool:
-    """Whether no rounding can carry a coefficient of any of the codes from one side of its median to the other."""
-    middle = _middle(codes)
+def _are_certain(middle: Floats, scale: float) -> bool:
+    """Whether no rounding can carry a coefficient from one side of its median to the other, by `_middle` of codes."""
     return bool((middle[:, 1] - middle[:, 0]).min() > 2 * _COEFFICIENT_ERROR * scale)
 
 
@@ -192,6 +195,6 @@ def _middle(codes: Floats) -> Floats:
     return np.partition(codes.reshape(len(codes), -1), (_MEDIAN, _MEDIAN + 1), axis=1)[:, _MEDIAN : _MEDIAN + 2]
 
 
-def _bits(codes: Floats) -> list[bytes]:
-    above = codes.reshape(len(codes), -1) > _middle(codes)[:, :1]
+def _bits(codes: Floats, middle: Floats) -> list[bytes]:
+    above = codes.reshape(len(codes), -1) > middle[:, :1]
     return [bits.tobytes() for bits in np.packbits(above[:, ::-1], axis=1)]

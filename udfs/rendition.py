@@ -86,7 +86,7 @@ def load() -> None:
 
 
 class _Pixels:
-    """Pixels in place of the file that the Resizer reads: its ``imdecode`` is `_decoded`."""
+    """Pixels in place of the file that the Resizer reads: its ``imdecode`` is `_decoded`, its ``imencode`` `_encoded`."""
 
     def __init__(self, pixels: NDArray[np.uint8]):
         self._pixels = np.ascontiguousarray(pixels)
@@ -99,11 +99,16 @@ class _Pixels:
 
 
 def _decoded(flat: NDArray[np.uint8], _flags: int) -> Any:
-    """RGB or RGBA pixels, of which ``numpy.frombuffer`` has made a flat view, in OpenCV's order."""
+    """RGB or RGBA pixels, of which ``numpy.frombuffer`` has made a flat view."""
+    return flat.base
+
+
+def _encoded(ending: str, pixels: Any, params: list[int]) -> tuple[bool, Any]:
+    """``cv2.imencode`` of RGB or RGBA. The rendition is small, so its channels are put into OpenCV's order here."""
     import cv2
 
-    pixels: Any = flat.base
-    return cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+    order = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+    return cv2.imencode(ending, cv2.cvtColor(pixels, order), params)
 
 
 @functools.cache
@@ -131,7 +136,7 @@ def _resizer_module() -> Any:
     module.__builtins__ = {**vars(builtins), "__import__": _import}
     spec.loader.exec_module(module)
     module.SuppressStdoutStderr = contextlib.nullcontext
-    module.cv2 = SimpleNamespace(**{**vars(module.cv2), "imdecode": _decoded})
+    module.cv2 = SimpleNamespace(**{**vars(module.cv2), "imdecode": _decoded, "imencode": _encoded})
     return module
 
 

@@ -102,10 +102,13 @@ def host_domain(host: pa.Array) -> pa.Array:
     """
     # A host of two labels is its own registrable domain, or has none, which comes to the same.
     short = pc.less(pc.count_substring(host, "."), 2)
+    named = pc.and_not(pc.invert(short), pc.match_substring_regex(host, _ADDRESS))
+    if not pc.any(named).as_py():
+        return host
     found = pc.extract_regex(host, r"^(?:[^.]+\.)+(?P<two>[^.]+\.(?P<last>[^.]+))$")
     two, last = pc.struct_field(found, "two"), pc.struct_field(found, "last")
     longer = pc.or_(pc.is_in(two, value_set=_suffix_ends()), pc.is_in(last, value_set=_suffix_ends()))
-    of_two = pc.and_not(pc.and_not(pc.is_valid(two), longer), pc.match_substring_regex(host, _ADDRESS))
+    of_two = pc.and_(named, pc.and_not(pc.is_valid(two), longer))
     return _slow_where_needed(host, pc.if_else(short, host, two), pc.or_(short, of_two), registrable_domain)
 
 

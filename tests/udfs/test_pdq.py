@@ -81,7 +81,8 @@ def test_quick_path_error():
 def test_quick_path_alone_would_err():
     """Why there is an exact path: the bits of a symmetric picture hang on rounding."""
     rgb = np.asarray(symmetric(240, 320, seed=5))
-    assert module._bits(module._quick_code(module._quick_grid(rgb))[None])[0] != _theirs(rgb)[0]
+    codes = module._quick_code(module._quick_grid(rgb))[None]
+    assert module._bits(codes, module._middle(codes))[0] != _theirs(rgb)[0]
 
 
 @pytest.mark.parametrize(("length", "lanes"), [(5, 3), (64, 9), (129, 5), (1000, 63), (4001, 2)])
