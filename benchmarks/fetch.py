@@ -20,7 +20,7 @@ img2dataset ``download()`` in two processes with sha256 to WebDataset shards, an
 Measured on two quiet cores, medians of three runs in seconds: fairshard to fingerprints and tars 13.6, to the release
 16.3; img2dataset alone 16.8, with the loop 27.6, with two hashing processes 23.8, with the originals' hashes 60.6. So
 fairshard is 2.0 times as fast as the peer (1.98, 2.02, 2.07), 1.7 times if the peer hashes in two processes, 4.4 times
-if it makes the same fingerprints; to the release 1.7 times. What limits it is pixels, some 5 ms of CPU a picture: decoding 1.6, resizing and
+if it makes the same fingerprints; to the release 1.7 times. What limits it is pixels, by a profile some 5 ms of CPU a picture: decoding 1.6, resizing and
 encoding 1.9 (OpenCV's area filter alone 1.3), PDQ in eight orientations 1.0, pHash 0.4; requests, evidence and rows take
 another 0.8.
 """

@@ -36,7 +36,7 @@ RUN: dict[str, Callable[[Work], None]] = {
 # Modules that only an extra brings, by the stage that needs them.
 EXTRAS: dict[str, tuple[tuple[str, str], ...]] = {
     "consult": (("crawl", "aiohttp"),),
-    "fetch": (("crawl", "aiohttp"), ("crawl", "img2dataset")),
+    "fetch": (("crawl", "aiohttp"), ("crawl", "uvloop"), ("crawl", "img2dataset")),
     "emit": (("report", "jinja2"), ("report", "matplotlib")),
 }
 

@@ -99,7 +99,7 @@ def run(work: Work) -> None:
 def _reported(groups: list[dict[str, int]]) -> list[dict[str, Any]]:
     for one in groups:
         log.warning(
-            "dedup: %s pictures were chained together (group %s), most of them unlike its keeper; split into %s",
+            "dedup: %s pictures were chained together (group %s), not all of them like its keeper; split into %s",
             f"{one['members']:,}", one["group_id"], f"{one['became']:,}",
         )  # fmt: skip
     return groups

@@ -1,10 +1,10 @@
 """screen: pictures against hash and creator lists, then the policy gate again, with all that fetching has found.
 
 Lists of bytes (md5, sha256) match exactly. Lists of looks (pHash, PDQ) match within the policy's radius, exact to
-the bit; PDQ also in the seven flips and rotations if the policy says so. ISCCs match by either. A picture whose PDQ quality is below the
-policy's is too flat for either look. A URL that redirected into a listed one is opted out as if it had been asked
-for itself, and so is a picture whose file names a listed creator. The gate then reads every ``signal`` so far: hash
-lists, files, response headers, host files, registries.
+the bit; PDQ also in the seven flips and rotations if the policy says so. ISCCs match by either. A picture whose PDQ
+quality is below the policy's is too flat for any look. A URL that redirected into a listed one is opted out as if it
+had been asked for itself, and so is a picture whose file names a listed creator. The gate then reads every ``signal``
+so far: hash lists, files, response headers, host files, registries.
 """
 
 from __future__ import annotations
@@ -46,16 +46,15 @@ SELECT rule_id, iscc_bits(key, 'image') AS look, iscc_bits(key, 'instance') AS f
 """
 ISCC_LIST = "SELECT rule_id, 0 AS word, look AS bits FROM iscc_key WHERE look IS NOT NULL"
 ISCC_LOOK = "SELECT pair_id, 0 AS turn, 0 AS word, iscc_image AS bits FROM comparable WHERE iscc_image IS NOT NULL"
+ISCC_FILE = """
+SELECT image.pair_id, iscc_key.rule_id FROM image JOIN iscc_key ON image.iscc_instance = iscc_key.file
+"""
 ISCC_HIT = """
-SELECT image.pair_id, iscc_key.rule_id, CAST(NULL AS INTEGER) AS distance
-FROM image JOIN iscc_key ON image.iscc_instance = iscc_key.file
+SELECT pair_id, rule_id, CAST(NULL AS INTEGER) AS distance FROM iscc_file
 UNION ALL
 SELECT listed.pair_id, listed.rule_id, listed.distance
-FROM listed
-LEFT JOIN (
-    SELECT image.pair_id, iscc_key.rule_id FROM image JOIN iscc_key ON image.iscc_instance = iscc_key.file
-) AS same ON listed.pair_id = same.pair_id AND listed.rule_id = same.rule_id
-WHERE same.pair_id IS NULL
+FROM listed LEFT JOIN iscc_file ON listed.pair_id = iscc_file.pair_id AND listed.rule_id = iscc_file.rule_id
+WHERE iscc_file.pair_id IS NULL
 """
 
 LOOK_HIT = "SELECT pair_id, rule_id, distance FROM listed"
@@ -141,10 +140,9 @@ def run(work: Work) -> None:
 def match_lists(work: Work, now: datetime) -> None:
     """Write the ``signal`` rows of hash lists, and of registries about where a redirect ended or who a file names."""
     policy = work.job.policy
-    radii = (policy.phash_max_distance, policy.pdq_max_distance, policy.pdq_min_quality, policy.pdq_dihedral,
-             policy.iscc_max_distance)  # fmt: skip
-    queries = sorted(policy.ignore_query_for)
-    task = work.task("screen", "lists", work.fingerprint("screen", radii, queries))
+    radii = policy.phash_max_distance, policy.pdq_max_distance, policy.iscc_max_distance
+    looks = policy.pdq_min_quality, policy.pdq_dihedral
+    task = work.task("screen", "lists", work.fingerprint("screen", radii, looks, sorted(policy.ignore_query_for)))
     if task.done:
         return
     rules = work.store.read("rule")
@@ -188,6 +186,7 @@ def hits(engine: Engine, policy: Policy) -> bool:
         engine.step("list_word", ISCC_LIST, keep=True)
         engine.step("look_word", ISCC_LOOK, keep=True)
         _near.listed(engine, 1, policy.iscc_max_distance)
+        engine.step("iscc_file", ISCC_FILE)
         engine.step("iscc_hit", ISCC_HIT, keep=True)
     if policy.ignore_query_for:
         _by_policy.query_hits(engine, policy, MOVED_PLACE)

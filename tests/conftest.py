@@ -22,9 +22,15 @@ from fairshard.schemas.tables import TABLES
 @pytest.fixture(params=["duckdb", "spark"])
 def engine_name(request) -> str:
     """The test runs once for each engine."""
-    if request.param == "spark" and shutil.which("java") is None and not os.environ.get("CI"):
-        pytest.skip("Spark needs Java 17 or later, and there is no java on the PATH")
+    if request.param == "spark":
+        require_java()
     return request.param
+
+
+def require_java() -> None:
+    """Skip a test of Spark where there is no Java, but never in CI."""
+    if shutil.which("java") is None and not os.environ.get("CI"):
+        pytest.skip("Spark needs Java 17 or later, and there is no java on the PATH")
 
 
 @pytest.fixture(scope="session")

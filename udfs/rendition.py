@@ -123,7 +123,7 @@ def _resizer_module() -> Any:
     Its Resizer points file descriptors 1 and 2 at /dev/null for the length of each call. That swallows what other
     threads log meanwhile, and two such calls at once leave both there for good. Our pixels give decoders
     nothing to complain of, so the copy goes without. It takes pixels in place of files, so that none are decoded
-    twice. And of albumentations, which takes half a second and 80 MB to import, it gets the four transforms that it
+    twice. And of albumentations, which takes half a second and 40 MB to import, it gets the four transforms that it
     asks for, each a call of OpenCV, from `_Transforms`.
     """
     # By its file: importing the package first would import its command line too, and with it torch and wandb.

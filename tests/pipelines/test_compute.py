@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from conftest import require_java
 
 from fairshard.pipelines._compute import Compute, LocalCompute, open_compute
 from fairshard.schemas.errors import RegistryError, SourceError, StageError
@@ -19,9 +19,9 @@ from fairshard.schemas.errors import RegistryError, SourceError, StageError
 @pytest.fixture(scope="module", params=["serial", "local", "dask", "spark"])
 def compute(request) -> Iterator[Compute]:
     kind = request.param
-    if kind == "spark" and shutil.which("java") is None and not os.environ.get("CI"):
-        pytest.skip("Spark needs Java 17 or later, and there is no java on the PATH")
-    if kind == "spark":  # its workers cannot import a test
+    if kind == "spark":
+        require_java()
+        # Its workers cannot import a test.
         from pyspark import cloudpickle
 
         cloudpickle.register_pickle_by_value(sys.modules[__name__])

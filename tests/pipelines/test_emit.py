@@ -1,8 +1,6 @@
 import dataclasses
 import io
 import json
-import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import small_world
 import webdataset
+from conftest import require_java
 from small_world import PICTURES, RELEASED
 
 from fairshard.pipelines import emit
@@ -94,8 +93,8 @@ def test_manifest_names_every_file_and_nothing_of_the_machine(release):
     ids=["serial", "processes", "spark", "dask"],
 )
 def test_same_bytes_wherever_it_is_made(release, tmp_path, options):
-    if options.get("engine") == "spark" and shutil.which("java") is None and not os.environ.get("CI"):
-        pytest.skip("Spark needs Java 17 or later, and there is no java on the PATH")
+    if options.get("engine") == "spark":
+        require_java()
     assert small_world.contents(small_world.emitted(tmp_path, **options)) == small_world.contents(release)
 
 
