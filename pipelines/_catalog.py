@@ -223,12 +223,14 @@ def _create(connection: duckdb.DuckDBPyConnection, directory: Release, views: li
     if "://" in directory.root:
         connection.register_filesystem(directory.fs)
     try:
+        connection.begin()  # one transaction: hundreds of small ones would each be written to disk
         for view in views:
             connection.execute(f"CREATE VIEW {view.name} AS {view.sql}")
             connection.execute(f"COMMENT ON VIEW {view.name} IS {_literal(view.doc)}")
             for column in view.columns or ():
                 doc = (column.metadata or {}).get(b"doc", b"").decode()
                 connection.execute(f"COMMENT ON COLUMN {view.name}.{column.name} IS {_literal(doc)}")
+        connection.commit()
     except duckdb.Error as error:
         raise ReleaseError(directory.root, f"its files cannot be read ({error})", "the tables of fairshard") from error
 

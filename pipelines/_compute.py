@@ -90,10 +90,10 @@ class LocalCompute:
                 self._open().submit(function)
 
     def close(self) -> None:
-        """Stop the processes; a later map starts new ones."""
+        """Have the processes end, which is not waited for; a later map starts new ones."""
         pool, self._pool = self._pool, None
         if pool is not None:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 class DaskCompute:

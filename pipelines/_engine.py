@@ -7,6 +7,7 @@ tables, never stages.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -116,9 +117,10 @@ class Steps:
         return needed
 
 
-def relations(sql: str) -> set[str]:
+@functools.lru_cache(maxsize=1024)  # steps that are not kept become part of many queries
+def relations(sql: str) -> frozenset[str]:
     """Names of the relations a DuckDB query reads."""
-    return {table.name for table in sqlglot.parse_one(sql, read="duckdb").find_all(exp.Table)}
+    return frozenset(table.name for table in sqlglot.parse_one(sql, read="duckdb").find_all(exp.Table))
 
 
 def cast_to(schema: pa.Schema, relation: str = "result") -> str:
@@ -137,22 +139,24 @@ class DuckDBEngine:
         self._connection = duckdb.connect(config=settings)
         self._connection.execute("SET enable_progress_bar = false")
         self._steps = Steps()
+        self._kinds: dict[str, str] = {}  # how to drop each relation
         register_udfs(self._connection)
 
     def scan(self, name: str, files: Sequence[str], schema: pa.Schema) -> None:
         self._steps.forget(name)
         self._drop(name)
         if not files:
-            self._connection.register(name, schema.empty_table())
+            self._register(name, schema.empty_table())
             return
         _use_filesystem(self._connection, files[0])
         listed = ", ".join(_literal(file) for file in files)
-        self._run(f"CREATE OR REPLACE TEMP VIEW {name} AS {cast_to(schema, f'read_parquet([{listed}])')}", {})
+        self._run(f"CREATE TEMP VIEW {name} AS {cast_to(schema, f'read_parquet([{listed}])')}", {})
+        self._kinds[name] = "VIEW"
 
     def register(self, name: str, table: pa.Table) -> None:
         self._steps.forget(name)
         self._drop(name)
-        self._connection.register(name, table)
+        self._register(name, table)
 
     def step(self, name: str, sql: str, *, keep: bool = False, **params: Any) -> None:
         if not keep:
@@ -161,6 +165,7 @@ class DuckDBEngine:
         query, bound = self._steps.compile(sql, params)
         self._drop(name)
         self._run(f"CREATE TEMP TABLE {name} AS {query}", bound)
+        self._kinds[name] = "TABLE"
         self._steps.forget(name)
 
     def rows(self, sql: str, **params: Any) -> pa.Table:
@@ -188,19 +193,23 @@ class DuckDBEngine:
 
     def clear(self) -> None:
         self._steps = Steps()
-        listed = "SELECT table_name FROM information_schema.tables WHERE table_catalog = 'temp'"
-        for (name,) in self._connection.execute(listed).fetchall():
+        for name in list(self._kinds):
             self._drop(name)
 
     def close(self) -> None:
         self._connection.close()
 
+    def _register(self, name: str, table: pa.Table) -> None:
+        self._connection.register(name, table)
+        self._kinds[name] = "registered"
+
     def _drop(self, name: str) -> None:
         """Registered tables, views and temporary tables share one name space, but not one DROP."""
-        self._connection.unregister(name)
-        kinds = "SELECT table_type FROM information_schema.tables WHERE table_name = ?"
-        for (kind,) in self._connection.execute(kinds, [name]).fetchall():
-            self._connection.execute(f"DROP {'VIEW' if kind == 'VIEW' else 'TABLE'} IF EXISTS {name}")
+        kind = self._kinds.pop(name, None)
+        if kind == "registered":
+            self._connection.unregister(name)
+        elif kind:
+            self._connection.execute(f"DROP {kind} {name}")
 
     def _relation(self, query: str, params: Mapping[str, Any]) -> duckdb.DuckDBPyRelation:
         with _explained(query):

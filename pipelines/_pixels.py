@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -34,9 +35,9 @@ class Look:
 class Looker:
     """Looks at answers."""
 
-    def __init__(self, config: Fetch, watermark: bool, iscc: bool):
-        """``watermark``: look for those of models, too. ``iscc``: make the units of that code."""
-        self._config, self._watermark, self._iscc = config, watermark, iscc
+    def __init__(self, config: Fetch, looks: Collection[str]):
+        """``looks`` that take time: for the ``watermark`` of a model, PDQ ``dihedral``, the units of an ``iscc``."""
+        self._config, self._looks = config, frozenset(looks)
         self._render = Rendition(
             image_size=config.image_size,
             resize_mode=config.resize_mode,
@@ -54,23 +55,23 @@ class Looker:
         return self._look(fetched.body, at, _answered(fetched))
 
     def _look(self, body: bytes, at: datetime, columns: dict[str, Any]) -> Look:
-        prints = fingerprint(body, max_pixels=self._config.max_pixels, dihedral=True)
+        prints = fingerprint(body, max_pixels=self._config.max_pixels, dihedral="dihedral" in self._looks)
         columns |= {name: getattr(prints, name) for name in _OF_PRINTS}
-        if prints.decoded is None or prints.pdq_dihedral is None:
+        if prints.decoded is None:
             return Look(columns | {"status": "failed", "error": prints.error})
         rendered = self._render(prints.decoded)
         if rendered.data is None:
             return Look(columns | {"status": "failed", "error": rendered.error})
-        found = in_file(body, prints.decoded.rgb if self._watermark else None, at)
+        found = in_file(body, prints.decoded.rgb if "watermark" in self._looks else None, at)
         columns |= {
             "status": "ok",
-            "pdq_dihedral": b"".join(prints.pdq_dihedral),
+            "pdq_dihedral": b"".join(prints.pdq_dihedral) if prints.pdq_dihedral else None,
             "file_creators": list(found.creators) or None,
             "file_licence": found.licence,
             "work_width_px": rendered.width_px,
             "work_height_px": rendered.height_px,
         }
-        if self._iscc:
+        if "iscc" in self._looks:
             columns["iscc_image"], columns["iscc_instance"] = picture_units(body, prints.decoded)
         return Look(columns, rendered.data, found.said)
 

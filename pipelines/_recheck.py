@@ -25,7 +25,12 @@ SHOWN = "SELECT * FROM outcome WHERE NOT withheld"
 IMAGE = "SELECT public_image.* FROM public_image JOIN pair ON public_image.pair_id = pair.pair_id"
 
 # A picture without bytes of its own was never compared with any list.
-NOT_CODED = "SELECT count(*) AS rows FROM image WHERE sha256 IS NOT NULL AND iscc_instance IS NULL"
+NOT_COMPARED = """
+SELECT min(scope) AS scope, count(*) AS rows
+FROM unmade JOIN image ON unmade.pair_id = image.pair_id
+WHERE sha256 IS NOT NULL
+"""
+_LACKING = {"iscc": "ISCC", "pdq": "PDQ of their flips"}
 
 REGISTRY_HIT = "SELECT pair_id, rule_id FROM hit"
 POLICY_TOO = " UNION ALL SELECT pair_id, rule_id FROM policy_hit"
@@ -67,7 +72,7 @@ def violations(release: Release, rules: pa.Table, policy: Policy, now: datetime)
         pair_id, url, sample_key, rule_id, registry, scope and rule_key (null if sensitive) of each.
 
     Raises:
-        ReleaseError: a rule names an ISCC, and the release has none.
+        ReleaseError: pictures lack what a list is compared with, as of a job that listed no ISCC.
     """
     return forbidden(release, rules, policy, now).to_pylist()
 
@@ -84,12 +89,15 @@ def forbidden(release: Release, rules: pa.Table, policy: Policy, now: datetime, 
                 engine.step(name, sql)
             more = _by_policy.hits(engine, policy)
             engine.step("registry_hit", f"{REGISTRY_HIT}{POLICY_TOO if more else ''}", keep=True)
-            if screen.hits(engine, policy) and engine.rows(NOT_CODED)["rows"][0].as_py():
+            screen.hits(engine, policy)
+            (lacking,) = engine.rows(NOT_COMPARED).to_pylist()
+            if lacking["rows"]:
                 raise ReleaseError(
-                    release.root, "its pictures have no ISCC, so a list of ISCCs cannot be compared with them",
-                    "a release of a job whose registries list ISCCs",
+                    release.root,
+                    f"{lacking['rows']:,} pictures have no {_LACKING[lacking['scope']]}, which a list is compared with",
+                    "a release of a job whose policy and registries ask for it",
                     "Add the list to the job and run it again, or name the pictures by URL or sha256",
-                )  # fmt: skip
+                )
             engine.step("ruled", RULED)
             engine.step("licensed", LICENSED, only_if=f"purpose={policy.purpose}")
             return engine.rows(VIOLATION)

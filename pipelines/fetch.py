@@ -75,7 +75,8 @@ class FetchTask:
         config: the ``fetch`` section.
         way: how the terms are had that responses lead to.
         binding: which evidence ends an exchange, unless a permission is recorded.
-        iscc: whether pictures get the units of that code.
+        dihedral: whether pictures get PDQ of all eight orientations.
+        iscc: whether they get the units of that code.
     """
 
     root: str
@@ -87,6 +88,7 @@ class FetchTask:
     config: Fetch
     way: Way
     binding: _gate.Binding
+    dihedral: bool
     iscc: bool
 
     def refuses(self, said: Said) -> bool:
@@ -157,8 +159,9 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
     how = host_files(work.job)
     pixels = {key: value for key, value in asdict(config).items() if key not in _MANNERS}
     iscc = any(registry.scope == "iscc" for registry in work.job.config.registries)
-    facts = fingerprint(work.version, pixels, iscc)
-    print_ = work.fingerprint("fetch", facts, list(binding.drops.items()), binding.readings, how, config.partitions)
+    facts = fingerprint(work.version, pixels)
+    bound = list(binding.drops.items()), binding.readings, policy.pdq_dihedral, iscc
+    print_ = work.fingerprint("fetch", facts, bound, how, config.partitions)
     chosen = chosen_partitions(work.job, partitions)
     if partitions is None:  # a run beside others takes nothing away
         work.store.prune("fetch", chosen)
@@ -192,6 +195,7 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
             config=config,
             way=way,
             binding=binding,
+            dihedral=policy.pdq_dihedral,
             iscc=iscc,
         )
         for name in undone
@@ -212,9 +216,10 @@ def get_ready() -> None:
     gc.freeze()  # what is imported stays, so nobody needs to go through it again
 
 
-def _looks_for_watermarks(binding: _gate.Binding) -> bool:
-    """It takes time, so only where it can matter."""
-    return binding.refuses(SYNTHETIC, DENY, None)
+def _looks(task: FetchTask) -> list[str]:
+    """What takes time, so it is looked for only where it can matter under the policy."""
+    wanted = {"watermark": task.binding.refuses(SYNTHETIC, DENY, None), "dihedral": task.dihedral, "iscc": task.iscc}
+    return [look for look, is_wanted in wanted.items() if is_wanted]
 
 
 def partition_names(job: Job) -> list[str]:
@@ -244,7 +249,7 @@ def fetch(task: FetchTask) -> int:
     wanted = _asked_by_url(task.asked)
     with store.task("fetch", task.partition, task.fingerprint) as done:
         done.rows_in = sum(len(asked.pairs) for asked in wanted.values())
-        done.extra |= {"facts": task.facts, "watermarks": _looks_for_watermarks(task.binding)}
+        done.extra |= {"facts": task.facts, "looks": _looks(task)}
         rows = _Rows()
         onward = Onward(task.way, store, task.partition, task.refuses)
         with work_shard(done, task.partition) as shard:
@@ -293,12 +298,12 @@ def _take_over(store: Store, task: FetchTask, wanted: dict[str, _Asked], rows: _
     """Move what an earlier run fetched for these pairs out of ``wanted`` and into the new partition.
 
     Where somebody refuses, it is asked for again if the policy or a permission has changed what that means; where
-    something could not be determined, in any case. Nothing is moved if watermarks matter now and were not looked for.
+    something could not be determined, in any case. Nothing is moved if a look matters now that was not taken.
     """
     mark = store.mark("fetch", task.partition)
     if mark is None or mark.extra.get("facts") != task.facts:
         return
-    if _looks_for_watermarks(task.binding) and not mark.extra.get("watermarks"):
+    if not set(_looks(task)) <= set(mark.extra.get("looks", ())):
         return
     images = {row["pair_id"]: row for row in _old_rows(store, mark.files.get("image", []))}
     signals = [
@@ -341,7 +346,7 @@ def _old_rows(store: Store, files: list[str]) -> Iterator[dict]:
 async def _fetch_all(task: FetchTask, onward: Onward, wanted: dict[str, _Asked], rows: _Rows, shard: WorkShard) -> None:
     # One thread for pixels: it overlaps with the network, and img2dataset's Resizer is not made for two.
     loop = asyncio.get_running_loop()
-    looker = Looker(task.config, _looks_for_watermarks(task.binding), task.iscc)
+    looker = Looker(task.config, _looks(task))
     with ThreadPoolExecutor(1, "pixels") as pixels:
         async with aclosing(_answers(task, onward, wanted)) as answers:
             async for url, fetched in answers:

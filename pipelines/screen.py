@@ -37,7 +37,10 @@ PHASH_LOOK = "SELECT pair_id, 0 AS turn, 0 AS word, phash AS bits FROM comparabl
 
 PDQ_KEY = "SELECT rule_id, hex_bytes(key) AS pdq FROM active WHERE scope = 'pdq'"
 PDQ_LIST = "SELECT rule_id, word.word, pdq_word(pdq, word.word) AS bits FROM pdq_key CROSS JOIN word"
-PDQ_TURN = "SELECT pair_id, turn.turn, pdq_turn(pdq_dihedral, turn.turn) AS pdq FROM comparable CROSS JOIN turn"
+PDQ_TURN = """
+SELECT pair_id, turn.turn, CASE WHEN turn.turn = 0 THEN pdq ELSE pdq_turn(pdq_dihedral, turn.turn) END AS pdq
+FROM comparable CROSS JOIN turn
+"""
 PDQ_LOOK = "SELECT pair_id, turn, word.word, pdq_word(pdq, word.word) AS bits FROM pdq_turn CROSS JOIN word"
 
 # An ISCC names the file by its bytes, or a look; a code may have a unit for either.
@@ -100,13 +103,24 @@ JOIN active ON active.scope = 'creator' AND active.key = named.folded
 
 HIT = """
 SELECT pair_id, rule_id, distance FROM bytes_hit
-UNION ALL SELECT pair_id, rule_id, distance FROM phash_hit
-UNION ALL SELECT pair_id, rule_id, distance FROM pdq_hit
 UNION ALL SELECT pair_id, rule_id, distance FROM moved_hit
 UNION ALL SELECT pair_id, rule_id, distance FROM creator_hit
 """
-ISCC_TOO = " UNION ALL SELECT pair_id, rule_id, distance FROM iscc_hit"
-QUERY_TOO = " UNION ALL SELECT pair_id, rule_id, CAST(NULL AS INTEGER) AS distance FROM query_hit"
+HIT_TOO = {
+    "phash": " UNION ALL SELECT pair_id, rule_id, distance FROM phash_hit",
+    "pdq": " UNION ALL SELECT pair_id, rule_id, distance FROM pdq_hit",
+    "iscc": " UNION ALL SELECT pair_id, rule_id, distance FROM iscc_hit",
+    "query": " UNION ALL SELECT pair_id, rule_id, CAST(NULL AS INTEGER) AS distance FROM query_hit",
+}
+
+# Pictures that lack what a list is compared with: they were fetched when nobody asked for it.
+UNMADE = "SELECT pair_id, 'none' AS scope FROM image WHERE FALSE"
+UNMADE_TOO = {
+    "pdq": " UNION ALL SELECT pair_id, 'pdq' AS scope FROM comparable WHERE pdq_dihedral IS NULL",
+    "iscc": " UNION ALL SELECT pair_id, 'iscc' AS scope FROM image WHERE status = 'ok' AND iscc_instance IS NULL",
+}
+
+LISTER = "SELECT scope, min(registry) AS registry FROM active GROUP BY scope"
 
 # What a sensitive list holds is not repeated: the rule's number is enough for whoever has the list.
 SIGNAL = """
@@ -119,14 +133,11 @@ SELECT hit.pair_id,
        CASE WHEN active.purpose = 'genai' THEN 'purpose=genai' END AS only_if, $now AS observed_at, $parser AS parser
 FROM hit JOIN active ON hit.rule_id = active.rule_id
 WHERE active.action = 'deny'
-"""
-
-# Pictures that were fetched before anybody listed ISCCs.
-NOT_CODED = """
-SELECT pair_id, 'hash_list' AS kind, 'hold' AS verdict, 'iscc' AS scope, CAST(NULL AS VARCHAR) AS value,
-       (SELECT min(registry) FROM active WHERE scope = 'iscc') AS source, CAST(NULL AS BIGINT) AS rule_id,
-       CAST(NULL AS INTEGER) AS hop, CAST(NULL AS VARCHAR) AS only_if, $now AS observed_at, $parser AS parser
-FROM image WHERE status = 'ok' AND iscc_instance IS NULL
+UNION ALL
+SELECT unmade.pair_id, 'hash_list' AS kind, 'hold' AS verdict, unmade.scope, CAST(NULL AS VARCHAR) AS value,
+       lister.registry AS source, CAST(NULL AS BIGINT) AS rule_id, CAST(NULL AS INTEGER) AS hop,
+       CAST(NULL AS VARCHAR) AS only_if, $now AS observed_at, $parser AS parser
+FROM unmade JOIN lister ON unmade.scope = lister.scope
 """
 
 
@@ -150,28 +161,43 @@ def match_lists(work: Work, now: datetime) -> None:
         task.expires_at = _registries.next_change(rules, now)
         work.scan("screen", "pair", "image")
         work.engine.register("active", _registries.in_force(rules, now))
-        coded = hits(work.engine, policy)
-        signal = f"{SIGNAL} UNION ALL {NOT_CODED}" if coded else SIGNAL
-        work.write(task, "signal", signal, now=now, parser=work.version)
+        hits(work.engine, policy)
+        work.engine.step("lister", LISTER)
+        work.write(task, "signal", SIGNAL, now=now, parser=work.version)
 
 
-def hits(engine: Engine, policy: Policy) -> bool:
+def hits(engine: Engine, policy: Policy) -> None:
     """Name ``hit`` on an engine: pair_id, rule_id and distance of every match.
 
-    Needs the relations ``pair``, ``image`` and ``active``, the rules in force.
-
-    Returns: whether ISCCs are listed: then a picture without one could not be compared.
+    And ``unmade``: pair_id and scope of pictures that could not be compared with the lists of a scope, because
+    fetching has not made what they list. Needs ``pair``, ``image`` and ``active``, the rules in force.
     """
+    listed = set(engine.rows("SELECT DISTINCT scope FROM active")["scope"].to_pylist())
     engine.step("comparable", COMPARABLE, min_quality=policy.pdq_min_quality)
     engine.step("bytes_hit", BYTES_HIT)
     for name, sql in (("final", FINAL), ("moved", MOVED), ("moved_parent", MOVED_PARENT), ("moved_hit", MOVED_HIT)):
         engine.step(name, sql)
     engine.step("file_creator", FILE_CREATOR)
     engine.step("creator_hit", CREATOR_HIT)
+    for scope, look_hits in (("phash", _phash_hits), ("pdq", _pdq_hits), ("iscc", _iscc_hits)):
+        if scope in listed:
+            look_hits(engine, policy)
+    more = listed | ({"query"} if policy.ignore_query_for else set())
+    if policy.ignore_query_for:
+        _by_policy.query_hits(engine, policy, MOVED_PLACE)
+    engine.step("hit", HIT + "".join(sql for scope, sql in HIT_TOO.items() if scope in more))
+    needed = listed if policy.pdq_dihedral else listed - {"pdq"}
+    engine.step("unmade", UNMADE + "".join(sql for scope, sql in UNMADE_TOO.items() if scope in needed))
+
+
+def _phash_hits(engine: Engine, policy: Policy) -> None:
     engine.step("list_word", PHASH_LIST, keep=True)
     engine.step("look_word", PHASH_LOOK, keep=True)
     _near.listed(engine, 1, policy.phash_max_distance)
     engine.step("phash_hit", LOOK_HIT, keep=True)
+
+
+def _pdq_hits(engine: Engine, policy: Policy) -> None:
     engine.register("word", pa.table({"word": pa.array(range(PDQ_WORDS), pa.int32())}))
     engine.register("turn", pa.table({"turn": pa.array(range(8 if policy.pdq_dihedral else 1), pa.int32())}))
     engine.step("pdq_key", PDQ_KEY)
@@ -180,16 +206,12 @@ def hits(engine: Engine, policy: Policy) -> bool:
     engine.step("look_word", PDQ_LOOK, keep=True)
     _near.listed(engine, PDQ_WORDS, policy.pdq_max_distance)
     engine.step("pdq_hit", LOOK_HIT, keep=True)
-    coded = bool(engine.rows("SELECT count(*) AS rows FROM active WHERE scope = 'iscc'")["rows"][0].as_py())
-    if coded:
-        engine.step("iscc_key", ISCC_KEY, keep=True)
-        engine.step("list_word", ISCC_LIST, keep=True)
-        engine.step("look_word", ISCC_LOOK, keep=True)
-        _near.listed(engine, 1, policy.iscc_max_distance)
-        engine.step("iscc_file", ISCC_FILE)
-        engine.step("iscc_hit", ISCC_HIT, keep=True)
-    if policy.ignore_query_for:
-        _by_policy.query_hits(engine, policy, MOVED_PLACE)
-    more = (ISCC_TOO if coded else "") + (QUERY_TOO if policy.ignore_query_for else "")
-    engine.step("hit", HIT + more)
-    return coded
+
+
+def _iscc_hits(engine: Engine, policy: Policy) -> None:
+    engine.step("iscc_key", ISCC_KEY, keep=True)
+    engine.step("list_word", ISCC_LIST, keep=True)
+    engine.step("look_word", ISCC_LOOK, keep=True)
+    _near.listed(engine, 1, policy.iscc_max_distance)
+    engine.step("iscc_file", ISCC_FILE)
+    engine.step("iscc_hit", ISCC_HIT, keep=True)

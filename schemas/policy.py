@@ -69,7 +69,7 @@ class Policy:
         iscc_max_distance: bits out of 64 within which the look of a listed ISCC matches.
         pdq_max_distance: bits out of 256 within which a PDQ list entry matches (ThreatExchange: 31).
         pdq_min_quality: PDQ quality below which a picture is too flat to be compared (ThreatExchange: 50).
-        pdq_dihedral: also match the seven flips and rotations of the picture.
+        pdq_dihedral: also match the seven flips and rotations of the picture. `fetch` makes their hashes only then.
     """
 
     name: str = "custom"

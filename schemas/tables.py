@@ -180,7 +180,11 @@ IMAGE = Table(
             _optional("phash", pa.int64(), "64-bit pHash, the bits imagehash gives"),
             _optional("pdq", pa.binary(), "256-bit PDQ, 32 bytes, the bits ThreatExchange prints"),
             _optional("pdq_quality", pa.int32(), "PDQ quality, 0 to 100"),
-            _optional("pdq_dihedral", pa.binary(), "PDQ of the eight flips and rotations, 8 times 32 bytes"),
+            _optional(
+                "pdq_dihedral",
+                pa.binary(),
+                "PDQ of the eight flips and rotations, 8 times 32 bytes; made where the policy asks for it",
+            ),
             _optional("iscc_image", pa.int64(), "ISCC Content-Code Image, 64 bits; made where a registry lists ISCCs"),
             _optional("iscc_instance", pa.int64(), "ISCC Instance-Code, its first 64 bits; likewise"),
             _optional(

@@ -12,7 +12,7 @@ import webdataset
 from conftest import require_java
 from small_world import PICTURES, RELEASED
 
-from fairshard.pipelines import emit
+from fairshard.pipelines import _emit_shard, emit
 from fairshard.pipelines._store import Store
 from fairshard.pipelines._work import Work
 from fairshard.schemas.errors import MissingExtra, ReleaseError
@@ -306,6 +306,6 @@ def test_big_shards_and_other_formats(tmp_path):
 
 
 def test_shard_tasks_are_small_and_plain(tmp_path):
-    task = emit.ShardTask("work", "release", 7, 1000, "jpg", "f")
+    task = _emit_shard.ShardTask("work", "release", 7, 1000, "jpg", "f")
     assert task.partition == "00007"
     assert dataclasses.astuple(task) == ("work", "release", 7, 1000, "jpg", "f")

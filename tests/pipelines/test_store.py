@@ -215,6 +215,16 @@ def test_every_table_of_the_contract_survives_a_round_trip(store):
         assert store.read(name) == rows
 
 
+def test_duckdb_tells_nulls_from_equal_bytes(tmp_path):
+    """By statistics of a column whose values are equal, it would take all of them for null."""
+    store = Store(str(tmp_path))
+    images = [{"pair_id": 1, "pdq": b"1" * 32}, {"pair_id": 2, "pdq": None}]
+    with store.task("fetch", "0", "v1") as task:
+        task.write("image", table("image", images))
+    nulls = "SELECT pair_id FROM image WHERE pdq IS NULL"
+    assert sql(store.root, nulls).to_pylist() == [{"pair_id": 2}]
+
+
 def test_a_stage_runs_on_any_root(store, engine_name, tmp_path):
     if engine_name == "spark" and store.root.startswith("memory"):
         pytest.skip("the JVM sees no memory of this process")
