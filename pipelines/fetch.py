@@ -59,6 +59,8 @@ ASKED_SCHEMA = pa.schema(
     [("pair_id", pa.int64()), ("url", pa.string()), ("licensed", pa.bool_()), ("part", pa.int32())]
 )
 
+_LARGE_BYTES = 1 << 20
+
 _NOTHING: dict[str, Any] = dict.fromkeys(IMAGE.schema.names)
 
 
@@ -344,14 +346,12 @@ def _old_rows(store: Store, files: list[str]) -> Iterator[dict]:
 
 
 async def _fetch_all(task: FetchTask, onward: Onward, wanted: dict[str, _Asked], rows: _Rows, shard: WorkShard) -> None:
-    # One thread for pixels: it overlaps with the network, and img2dataset's Resizer is not made for two.
-    loop = asyncio.get_running_loop()
     looker = Looker(task.config, _looks(task))
     with ThreadPoolExecutor(1, "pixels") as pixels:
         async with aclosing(_answers(task, onward, wanted)) as answers:
             async for url, fetched in answers:
                 at = datetime.now(UTC)
-                look = await loop.run_in_executor(pixels, looker.look, fetched, at)
+                look = await _looked_at(looker, pixels, fetched, at)
                 said = [*onward.said(fetched.hops, at), *look.said]
                 answer = _Answer(fetched, at, look, said, any(map(task.refuses, said)))
                 # The same URL may be licensed for one pair and closed to another.
@@ -361,6 +361,19 @@ async def _fetch_all(task: FetchTask, onward: Onward, wanted: dict[str, _Asked],
                     key = f"{wanted[url].pairs[0] & (2**64 - 1):016x}.{task.config.encode_format}"
                     columns = columns | shard.add(key, look.rendition)
                 rows.add(wanted[url], answer, columns)
+
+
+async def _looked_at(looker: Looker, pixels: ThreadPoolExecutor, fetched: Any, at: datetime) -> Look:
+    """What an answer comes to. A picture of the usual size is looked at between two turns of the loop.
+
+    It takes milliseconds, in which the network fills the sockets, and a thread that shares the interpreter with the
+    loop would take a twentieth longer. A large one would have others wait for seconds, so it goes to a thread: to one,
+    since img2dataset's Resizer is not made for two.
+    """
+    if len(fetched.body or b"") > _LARGE_BYTES:
+        return await asyncio.get_running_loop().run_in_executor(pixels, looker.look, fetched, at)
+    await asyncio.sleep(0)
+    return looker.look(fetched, at)
 
 
 async def _answers(task: FetchTask, onward: Onward, wanted: dict[str, _Asked]) -> AsyncGenerator[tuple[str, Any]]:
