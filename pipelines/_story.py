@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ._reasons import REASON_WORDS
+
 # What could move the cursor, change colours or reverse the text: a header's value is anybody's text.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -77,7 +79,8 @@ def _decision(story: Mapping[str, Any]) -> str:
     if story["dropped"]:
         dropped = story["dropped"]
         evidence = f" because of {dropped['evidence']}" if dropped["evidence"] else ""
-        return f"left out by {dropped['stage']}, {dropped['reason']}{evidence}"
+        words = f" ({REASON_WORDS[dropped['reason']]})" if dropped["reason"] in REASON_WORDS else ""
+        return f"left out by {dropped['stage']}, {dropped['reason']}{words}{evidence}"
     if story["sample"]:
         return f"released in {story['sample']['shard']} as {story['sample']['key']}"
     return "none yet: no stage has left it out, and it has not been released"

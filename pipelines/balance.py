@@ -1,12 +1,16 @@
-"""balance: caps, so that no domain, creator or caption is over-represented.
+"""balance: caps, so that no domain, creator, caption or template of captions is over-represented.
 
 Each cap is off unless the config sets it. They are applied in that order, each to what the one before it left.
 Which pairs of a group stay is decided by a hash of pair_id: the same on every engine and in every run, and
 without regard to where in the list a pair stood. Creators are compared as registries compare them, captions without
 regard to case, punctuation and spacing. A pair without a creator is not capped by creator.
 
-What over-representation comes to is measured, whether there are caps or not: for domains, creators, captions and groups
-of pictures that look alike, the largest holding, the share of the largest hundredth of names (of one at least), and
+A template is a caption with its numbers masked. Templates that are nearly the same, or chained together by others that
+are, share a cap. They are looked for among all pairs that reach ``dedup``, and a part of the pairs has no chain that
+the whole has not: so the cap holds for whoever looks again at the release.
+
+What over-representation comes to is measured, whether there are caps or not: for domains, creators, captions, templates
+(as they are capped, or equal ones) and groups of pictures that look alike, the largest holding, the share of the largest hundredth of names (of one at least), and
 the Gini coefficient, from 0 (each holds as many) to 1, before `dedup` and after the caps. The run summary has them.
 """
 
@@ -15,6 +19,7 @@ from __future__ import annotations
 from ..schemas.config import Balance
 from ..schemas.tables import DROPPED
 from ._engine import Engine
+from ._templates import templates
 from ._work import Work
 
 READS = ("pair", "dropped", "duplicate")
@@ -36,6 +41,18 @@ LEFT JOIN over_creator ON alive.pair_id = over_creator.pair_id
 WHERE over_domain.pair_id IS NULL AND over_creator.pair_id IS NULL
 """
 
+# Evidence names the template that stands for the group; the pair's own is nearly the same.
+TEMPLATE = """
+SELECT alive.pair_id, 'template' AS kind, template.template AS name
+FROM alive
+JOIN of_template ON alive.pair_id = of_template.pair_id
+JOIN template ON of_template.template_id = template.template_id
+LEFT JOIN over_domain ON alive.pair_id = over_domain.pair_id
+LEFT JOIN over_creator ON alive.pair_id = over_creator.pair_id
+LEFT JOIN over_caption ON alive.pair_id = over_caption.pair_id
+WHERE over_domain.pair_id IS NULL AND over_creator.pair_id IS NULL AND over_caption.pair_id IS NULL
+"""
+
 RANKED = """
 SELECT pair_id, kind, name, row_number() OVER (PARTITION BY name ORDER BY draw, pair_id) AS place
 FROM (SELECT pair_id, kind, name, stable_hash(CAST(pair_id AS VARCHAR)) AS draw FROM named) AS drawn
@@ -48,7 +65,10 @@ SELECT pair_id, 'balance' AS stage, 'cap_' || kind AS reason,
 FROM ranked WHERE place > $cap
 """
 
-ALL_OVER = "SELECT * FROM over_domain UNION ALL SELECT * FROM over_creator UNION ALL SELECT * FROM over_caption"
+ALL_OVER = """
+SELECT * FROM over_domain UNION ALL SELECT * FROM over_creator
+UNION ALL SELECT * FROM over_caption UNION ALL SELECT * FROM over_template
+"""
 
 
 # How unevenly pairs are shared out, before `dedup` and after the caps.
@@ -63,6 +83,9 @@ FROM (
     SELECT 'domain' AS kind, domain AS name FROM counted
     UNION ALL SELECT 'creator' AS kind, name_key(creator) AS name FROM counted
     UNION ALL SELECT 'caption' AS kind, caption_key(caption) AS name FROM counted
+    UNION ALL
+    SELECT 'template' AS kind, CAST(of_template.template_id AS VARCHAR) AS name
+    FROM counted JOIN of_template ON counted.pair_id = of_template.pair_id
     UNION ALL
     SELECT 'picture' AS kind, CAST(coalesce(duplicate.group_id, counted.pair_id) AS VARCHAR) AS name
     FROM counted LEFT JOIN duplicate ON counted.pair_id = duplicate.pair_id
@@ -92,11 +115,13 @@ def run(work: Work) -> None:
     with task:
         work.alive("dedup")
         work.scan("balance", "duplicate")
+        templates(work.engine, config.template_min_jaccard if config.max_per_template is not None else None)
         before = _concentration(work.engine, REACHED)
         work.alive("balance")
         _cap(work.engine, "over_domain", DOMAIN, config.max_per_domain)
         _cap(work.engine, "over_creator", CREATOR, config.max_per_creator)
         _cap(work.engine, "over_caption", CAPTION, config.max_per_caption)
+        _cap(work.engine, "over_template", TEMPLATE, config.max_per_template)
         work.engine.step("over_cap", ALL_OVER)
         after = _concentration(work.engine, LEFT)
         task.extra["concentration"] = {kind: {"before": before[kind], "after": after.get(kind)} for kind in before}

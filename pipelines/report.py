@@ -24,6 +24,7 @@ from ..schemas.errors import InputError, MissingExtra, ReleaseError
 from ._card import policy_words
 from ._catalog import Catalog, open_catalog
 from ._manifest import load
+from ._reasons import REASON_WORDS
 from ._release import MANIFEST, REPORT, Release
 from ._thumbnails import thumbnails
 
@@ -103,24 +104,6 @@ _KIND_WORDS = {
     "tdmrep": "TDM reservation",
     "x_robots_tag": "X-Robots-Tag header",
     "http_status": "HTTP status",
-}
-_REASON_WORDS = {
-    "duplicate_row": "a row that was there before",
-    "null_url": "no URL",
-    "bad_url": "not a URL",
-    "null_caption": "no caption",
-    "cap_caption": "too many with the same caption",
-    "cap_creator": "too many by the same creator",
-    "cap_domain": "too many from the same domain",
-    "caption_short": "caption too short",
-    "caption_long": "caption too long",
-    "small_image": "picture too small",
-    "aspect": "picture too long or too wide",
-    "language": "caption in another language",
-    "p_unsafe": "the source calls it unsafe",
-    "p_watermark": "the source sees a watermark",
-    "similarity": "caption does not fit the picture, by the source's score",
-    "aesthetic": "below the aesthetic score asked for",
 }
 _DISTANCE_WORDS = {"phash": "{} of 64 bits (pHash)", "pdq": "{} of 256 bits (PDQ)", "iscc": "{} of 64 bits (ISCC)"}
 # Joiners that Persian, Indic scripts and emoji cannot do without.
@@ -248,8 +231,8 @@ def _kind_words(kind: str) -> str:
 
 
 def _reason_words(reason: str) -> str:
-    if reason in _REASON_WORDS:
-        return _REASON_WORDS[reason]
+    if reason in REASON_WORDS:
+        return REASON_WORDS[reason]
     verdict, colon, kind = reason.partition(":")
     if colon and verdict in _VERDICT_WORDS:
         return f"{_VERDICT_WORDS[verdict]}: {_kind_words(kind)}"

@@ -177,11 +177,19 @@ class Dedup:
 
 @dataclass(frozen=True)
 class Balance:
-    """Caps, so that nothing is over-represented; each is off unless set. Chosen by hash of the pair's id."""
+    """Caps, so that nothing is over-represented; each is off unless set. Chosen by hash of the pair's id.
+
+    Attributes:
+        max_per_caption: captions are the same if they differ in case, punctuation and spacing alone.
+        max_per_template: and in numbers; near-duplicates share a cap.
+        template_min_jaccard: share of five-character shingles from which templates are near-duplicates; 1: equal ones.
+    """
 
     max_per_domain: int | None = None
     max_per_creator: int | None = None
     max_per_caption: int | None = None
+    max_per_template: int | None = None
+    template_min_jaccard: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -326,7 +334,10 @@ def _check(config: Config, where: str) -> None:
         },
         "ingest": {"caption_max_chars": 1},
         "emit": {"samples_per_shard": 1},
-        "balance": {"max_per_domain": 1, "max_per_creator": 1, "max_per_caption": 1},
+        "balance": {
+            "max_per_domain": 1, "max_per_creator": 1, "max_per_caption": 1, "max_per_template": 1,
+            "template_min_jaccard": 0.7,  # bands find fewer and fewer of those less alike
+        },
         "dedup": {"phash_max_distance": 0, "pdq_max_distance": 0, "pdq_min_quality": 0},
         "audit": {
             "max_later_opt_outs": 0, "max_leaked_pictures": 0, "max_leaked_captions": 0, "max_membership_auc": 0,
@@ -336,12 +347,17 @@ def _check(config: Config, where: str) -> None:
     for section, keys in least.items():
         for key, low in keys.items():
             value = getattr(getattr(config, section), key)
-            if value is not None and value < low:
+            if value is not None and not value >= low:  # not a number is neither
                 raise ConfigError(f"{where}.{section}.{key}", f"is {value}", f"at least {low}")
-    for key, high in (("phash_max_distance", 31), ("pdq_max_distance", 127)):  # beyond, unlike pictures meet too
-        value = getattr(config.dedup, key)
-        if value is not None and value > high:
-            raise ConfigError(f"{where}.dedup.{key}", f"is {value}", f"at most {high}")
+    most = {
+        "dedup": {"phash_max_distance": 31, "pdq_max_distance": 127},  # beyond, unlike pictures meet too
+        "balance": {"template_min_jaccard": 1},
+    }
+    for section, keys in most.items():
+        for key, high in keys.items():
+            value = getattr(getattr(config, section), key)
+            if value is not None and value > high:
+                raise ConfigError(f"{where}.{section}.{key}", f"is {value}", f"at most {high}")
 
 
 def _check_endpoint(endpoint: Endpoint, where: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import bands, evidence, hashing, iscc, language, text, urls
+from . import bands, evidence, hashing, iscc, language, shingles, text, urls
 from .arrow import Udf
 
 UDFS: tuple[Udf, ...] = (
@@ -14,6 +14,7 @@ UDFS: tuple[Udf, ...] = (
     urls.host_suffixes,
     text.caption_clean,
     text.caption_key,
+    text.caption_template,
     text.name_key,
     text.phrases,
     text.word_count,
@@ -28,5 +29,7 @@ UDFS: tuple[Udf, ...] = (
     hashing.hex_bytes,
     hashing.pdq_turn,
     bands.pdq_word,
+    shingles.text_bands,
+    shingles.text_jaccard,
     iscc.iscc_bits,
 )

@@ -24,6 +24,10 @@ _LETTERS = (
 )
 _CLEAN = f"^[{_LETTERS}]+( [{_LETTERS}]+)*$"
 
+# A number with the Latin letters that touch it, and others that follow after one space: 4k, b07xyz1, 2019 05 31.
+_NUMBER = r"[\p{Latin}\p{M}]*\p{N}[\p{Latin}\p{M}\p{N}]*"
+_NUMBERS = f"{_NUMBER}( {_NUMBER})*"
+
 
 @udf(pa.string(), pa.int32(), returns=pa.string())
 def caption_clean(caption: pa.Array, max_chars: pa.Array) -> pa.Array:
@@ -50,6 +54,19 @@ def caption_key(caption: pa.Array) -> pa.Array:
     folded = pc.utf8_lower(pc.utf8_normalize(caption, "NFKC"))
     words = pc.utf8_trim_whitespace(pc.replace_substring_regex(folded, r"[^\p{L}\p{N}\p{M}]+", " "))
     return pc.if_else(pc.equal(words, ""), folded, words)
+
+
+@udf(pa.string(), returns=pa.string())
+def caption_template(caption: pa.Array) -> pa.Array:
+    """``caption_key`` with ``#`` for numbers: what captions made by one rule from changing numbers have in common.
+
+    A number goes with the Latin letters that touch it, so ids, sizes and hashes are masked whole; letters of other
+    scripts stay, since some put no space between words. ``IMG_1234.jpg`` and ``img-77.JPG`` give ``img # jpg``.
+
+    Args: caption: string[n]; null stays null.
+    Returns: string[n].
+    """
+    return pc.replace_substring_regex(caption_key(caption), _NUMBERS, "#")
 
 
 @udf(pa.string(), returns=pa.string())

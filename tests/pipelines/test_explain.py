@@ -3,6 +3,7 @@ import json
 import pytest
 import small_world
 
+from fairshard.pipelines import balance
 from fairshard.pipelines.explain import explain, text
 from fairshard.schemas.errors import InputError
 
@@ -76,6 +77,17 @@ def test_a_pair_before_emit(tmp_path):
     assert (story["outcome"], story["sample"]) == ("alive", None)
     assert text(explain(work.store.root, pair_id=3)).endswith(
         "decision  none yet: no stage has left it out, and it has not been released"
+    )
+
+
+def test_a_cap_is_said_in_words(make_duckdb_work):
+    pairs = [{"pair_id": n, "url_key": str(n), "caption": f"IMG_{n}.jpg"} for n in (1, 2)]
+    work = make_duckdb_work({"balance": {"max_per_template": 1}}, pair=pairs)
+    balance.run(work)
+    words = "".join(text(explain(work.store.root, pair_id=n)) for n in (1, 2))
+    assert (
+        "left out by balance, cap_template (too many with nearly the same caption, numbers aside)"
+        " because of template=img # jpg rank=2 cap=1" in words
     )
 
 

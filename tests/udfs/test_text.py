@@ -76,6 +76,33 @@ def test_keys_for_comparison():
     assert text.name_key(names).to_pylist() == ["ana bé", "strasse", None, None]
 
 
+@pytest.mark.parametrize(
+    ("caption", "template"),
+    [
+        ("IMG_1234.jpg", "img # jpg"),
+        ("img-77.JPG", "img # jpg"),
+        ("Product 5512 - Buy online at X", "product # buy online at x"),
+        ("photo, 1024x768 px, 31.12.2019", "photo # px #"),
+        ("550e8400-e29b-41d4-a716-446655440000", "#"),
+        ("商品5512号 送料無料", "商品#号 送料無料"),  # no space parts the number from the words
+        ("модель а5", "модель а#"),
+        ("٣ صور", "# صور"),
+        ("½ cup, ﬁg. Ⅳ", "# cup fig iv"),
+        ("no number", "no number"),
+        ("!!!", "!!!"),
+        (None, None),
+    ],
+)
+def test_caption_template(caption, template):
+    assert text.caption_template(pa.array([caption], pa.string())).to_pylist() == [template]
+
+
+@given(st.text(max_size=30), st.lists(st.integers(0, 10**9), min_size=2, max_size=2))
+def test_a_template_knows_no_number(caption, numbers):
+    one, other = text.caption_template(pa.array([f"{caption} {number} end" for number in numbers])).to_pylist()
+    assert one == other and not any(char.isdigit() for char in one)
+
+
 def test_counts():
     assert text.word_count(pa.array(["a b  c", "", None])).to_pylist() == [3, 0, None]
     assert text.char_count(pa.array(["äb", "", None])).to_pylist() == [2, 0, None]

@@ -1,0 +1,23 @@
+"""Reasons for which rows are left out, in words. Refusals are put into words by their verdict and kind."""
+
+from __future__ import annotations
+
+REASON_WORDS = {
+    "duplicate_row": "a row that was there before",
+    "null_url": "no URL",
+    "bad_url": "not a URL",
+    "null_caption": "no caption",
+    "cap_caption": "too many with the same caption",
+    "cap_creator": "too many by the same creator",
+    "cap_domain": "too many from the same domain",
+    "cap_template": "too many with nearly the same caption, numbers aside",
+    "caption_short": "caption too short",
+    "caption_long": "caption too long",
+    "small_image": "picture too small",
+    "aspect": "picture too long or too wide",
+    "language": "caption in another language",
+    "p_unsafe": "the source calls it unsafe",
+    "p_watermark": "the source sees a watermark",
+    "similarity": "caption does not fit the picture, by the source's score",
+    "aesthetic": "below the aesthetic score asked for",
+}
