@@ -112,7 +112,7 @@ def _write_images(path: Path, start: int, hashes: NDArray[np.uint8]) -> None:
     }
     columns = [values.get(field.name, pa.nulls(count, field.type)).cast(field.type) for field in IMAGE.schema]
     schema = pa.schema([field.with_nullable(True) for field in IMAGE.schema])
-    pq.write_table(pa.Table.from_arrays(columns, schema=schema), path, compression="none", use_dictionary=["status"])
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), path, compression="none", use_dictionary=False)
 
 
 def _binary(rows: NDArray[np.uint8]) -> pa.Array:
