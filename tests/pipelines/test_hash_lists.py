@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fairshard.pipelines import _registries
+from fairshard.pipelines import _registries, consult, screen
 from fairshard.schemas.config import Registry
 from fairshard.schemas.errors import InputError, RegistryError
 
@@ -311,3 +315,75 @@ def test_a_list_longer_than_other_xml_may_be(tmp_path):
     many = ncmec(*(image(f"<md5>{n:032x}</md5>", number=f"i{n}") for n in range(45_000)))
     assert len(many) > 8 * 1024 * 1024
     assert load(tmp_path, "list.xml", many).rules.num_rows == 45_000
+
+
+# --- laws, and the way to the verdict ------------------------------------------------------------------------------
+
+SEEDS = {
+    ".txt": f"pdq {PDQ}\nMD5 (a) = {MD5}\n",
+    ".csv": f"type,value,deleted\npdq,{PDQ},\nmd5,{MD5},true\n",
+    ".json": json.dumps(page(stopncii(PDQ, "Active"), stopncii(MD5, "Withdrawn", kind="VideoMD5"), more=True)),
+    ".xml": ncmec(image(f"<md5>{MD5}</md5><pdna>x</pdna>"), image("", name="deletedImage")),
+}
+FREE = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.floats()
+    | st.text(max_size=9)
+    | st.sampled_from([MD5, PDQ, "HASH_PDQ", "Withdrawn"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["hashRecords", "data", "hashValue", "type", "status", "signals", "x"]), inner
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("lists")
+
+
+def no_list_raises_anything_else(place: Path, name: str, data: bytes) -> None:
+    for scope in ("hash", "pdq"):
+        with contextlib.suppress(RegistryError, InputError):
+            load(place, name, data, scope)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(sorted(SEEDS)), st.integers(0, 400), st.integers(0, 40), st.binary(max_size=20))
+def test_a_spoilt_list_is_read_or_refused(place, ending, at, cut, noise):
+    data = SEEDS[ending].encode()
+    no_list_raises_anything_else(place, f"list{ending}", data[:at] + noise + data[at + cut :])
+
+
+@settings(max_examples=150, deadline=None)
+@given(FREE)
+def test_any_json_is_read_or_refused(place, document):
+    no_list_raises_anything_else(place, "list.json", json.dumps(document).encode())
+
+
+def picture(pair_id: int, **more) -> dict:
+    return {"pair_id": pair_id, "pdq_quality": 100, "sha256": f"{pair_id:064x}", "md5": f"{pair_id:032x}", "phash": -1,
+            "pdq": bytes(32), "pdq_dihedral": bytes(256), **more}  # fmt: skip
+
+
+def test_each_hash_of_a_list_meets_its_own_on_every_engine(make_work):
+    turned = bytes(64) + bytes([0x0F, *bytes.fromhex(PDQ)[1:]]) + bytes(160)
+    images = [picture(1, md5=MD5), picture(2, sha256=SHA256), picture(3, phash=int(PHASH, 16) - 2**64),
+              picture(4, pdq_dihedral=turned), picture(5), picture(6, md5=MD5_2)]  # fmt: skip
+    pairs = [{"pair_id": number, "url_key": str(number), "caption": ""} for number in range(1, 7)]
+    work = make_work({"registries": [{"name": "list", "path": "list.json", "scope": "hash"}]}, pair=pairs, image=images)
+    data = [update(MD5, kind="HASH_MD5"), update(SHA256, kind="HASH_SHA256"), update(PHASH, kind="phash"), update(PDQ),
+            update(MD5_2, True, "HASH_MD5"), update(PHOTODNA, kind="HASH_PHOTODNA")]  # fmt: skip
+    (work.job.folder / "list.json").write_text(json.dumps(data))
+    consult.match_registries(work, datetime.now(UTC))
+    work.clear()
+    screen.match_lists(work, datetime.now(UTC))
+    signals = {(row["pair_id"], row["scope"], row["value"]) for row in work.store.read("signal").to_pylist()}
+    assert signals == {(1, "md5", MD5), (2, "sha256", SHA256), (3, "phash", f"{PHASH} at 0 bits"),
+                       (4, "pdq", f"{PDQ} at 7 bits")}  # fmt: skip
+    extra = work.store.mark("consult", "registry").extra
+    assert (extra["registry_malformed"], extra["registry_left_out"]) == ({"list": 0}, {"list": {"photodna": 1}})
