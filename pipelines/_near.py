@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
-from ..udfs.bands import bands, probe_table
+import math
+from collections.abc import Iterator, Sequence
+
+from ..udfs.arrow import pc
+from ..udfs.bands import Band, bands, list_bands, probe_table
 from ._engine import Engine
 
 BANDED = """
@@ -46,7 +50,7 @@ def near(engine: Engine, words: int, radius: int) -> None:
     Needs the relation ``word``: pair_id: int64, word: int32 from 0, bits: int64; ``words`` rows for each hash,
     and no hash twice, or rows of equal hashes would be as many as their pairs.
     """
-    count = engine.rows("SELECT count(*) AS rows FROM word")["rows"][0].as_py() // words
+    count = _count(engine, "SELECT count(*) AS rows FROM word") // words
     engine.register("near_probe", probe_table(bands(words, radius, count), words, radius))
     engine.step("banded", BANDED)
     engine.step("probed", PROBED)
@@ -55,18 +59,23 @@ def near(engine: Engine, words: int, radius: int) -> None:
 
 
 # A list against pictures: the list does all the flipping, so that pictures, which are many more, show one value a
-# band. A picture may turn up several times, once for each way it may be turned.
+# band. A picture may turn up several times, once for each way it may be turned. Every join has a side of bounded size:
+# pictures are taken in parts, and bands one after the other where a list becomes many rows in them.
+LOOK_PART = """
+SELECT pair_id, turn, word, bits FROM look_word WHERE ((pair_id % $parts) + $parts) % $parts = $part
+"""
+
 LIST_PROBED = """
 SELECT list_word.rule_id, list_word.bits, near_probe.limit_bits,
        xor((list_word.bits >> near_probe.shift) & near_probe.mask, near_probe.flip) + near_probe.tag AS band
 FROM list_word JOIN near_probe ON list_word.word = near_probe.word
 """
 
+# The unflipped rows are a table of their own, so that an engine can tell which side of the join is the small one.
 LOOK_BANDED = """
-SELECT look_word.pair_id, look_word.turn, look_word.bits,
-       ((look_word.bits >> near_probe.shift) & near_probe.mask) + near_probe.tag AS band
-FROM look_word JOIN near_probe ON look_word.word = near_probe.word
-WHERE near_probe.flip = 0
+SELECT look_part.pair_id, look_part.turn, look_part.bits,
+       ((look_part.bits >> near_band.shift) & near_band.mask) + near_band.tag AS band
+FROM look_part JOIN near_band ON look_part.word = near_band.word
 """
 
 LISTED_CANDIDATE = """
@@ -77,11 +86,11 @@ WHERE bit_count(xor(list_probed.bits, look_banded.bits)) <= list_probed.limit_bi
 
 TURN_DISTANCE = """
 SELECT listed_candidate.rule_id, listed_candidate.pair_id, listed_candidate.turn,
-       CAST(sum(bit_count(xor(list_word.bits, look_word.bits))) AS INTEGER) AS distance
+       CAST(sum(bit_count(xor(list_word.bits, look_part.bits))) AS INTEGER) AS distance
 FROM listed_candidate
 JOIN list_word ON listed_candidate.rule_id = list_word.rule_id
-JOIN look_word ON listed_candidate.pair_id = look_word.pair_id AND listed_candidate.turn = look_word.turn
-              AND list_word.word = look_word.word
+JOIN look_part ON listed_candidate.pair_id = look_part.pair_id AND listed_candidate.turn = look_part.turn
+              AND list_word.word = look_part.word
 GROUP BY listed_candidate.rule_id, listed_candidate.pair_id, listed_candidate.turn
 """
 
@@ -90,17 +99,60 @@ SELECT rule_id, pair_id, min(distance) AS distance FROM turn_distance WHERE dist
 GROUP BY rule_id, pair_id
 """
 
+NOT_LISTED = """
+SELECT rule_id, CAST(0 AS BIGINT) AS pair_id, CAST(0 AS INTEGER) AS distance FROM list_word WHERE word < 0
+"""
+
+_LOOKS_AT_ONCE = 10_000_000
+_PROBES_AT_ONCE = 20_000_000
+
 
 def listed(engine: Engine, words: int, radius: int) -> None:
     """Name ``listed`` on an engine: rule_id, pair_id and distance of all pictures within a radius of a list.
 
+    Memory is bounded by the list and ten million pictures, however many there are.
+
     Needs the relations ``list_word`` (rule_id: int64, word: int32, bits: int64) and ``look_word`` (pair_id: int64,
-    turn: int32, word: int32, bits: int64), ``words`` rows for each hash.
+    turn: int32, word: int32, bits: int64), ``words`` rows for each hash. ``look_word`` may be a step that is not kept.
     """
-    count = engine.rows("SELECT count(*) AS rows FROM look_word")["rows"][0].as_py() // words
-    engine.register("near_probe", probe_table(bands(words, radius, count), words, radius))
-    engine.step("list_probed", LIST_PROBED)
-    engine.step("look_banded", LOOK_BANDED)
-    engine.step("listed_candidate", LISTED_CANDIDATE)
-    engine.step("turn_distance", TURN_DISTANCE)
-    engine.step("listed", LISTED, radius=radius)
+    entries = _count(engine, "SELECT count(*) AS rows FROM list_word") // words
+    looks = _count(engine, "SELECT count(*) AS rows FROM look_word") // words if entries else 0
+    parts = math.ceil(looks / _LOOKS_AT_ONCE)
+    plan = list_bands(words, radius, entries, math.ceil(looks / max(parts, 1)))
+    found = [NOT_LISTED]
+    for part in range(parts):
+        engine.step("look_part", LOOK_PART, keep=True, part=part, parts=parts)
+        _candidates(engine, list(_batches(plan, entries)), words, radius)
+        engine.step("turn_distance", TURN_DISTANCE)
+        engine.step(f"listed_{part}", LISTED, keep=True, radius=radius)
+        found.append(f"SELECT rule_id, pair_id, distance FROM listed_{part}")
+    engine.step("listed", " UNION ALL ".join(found))
+
+
+def _candidates(engine: Engine, batches: Sequence[Sequence[Band]], words: int, radius: int) -> None:
+    """Name ``listed_candidate``: rule_id, pair_id and turn of all in ``look_part`` that agree with the list on a band."""
+    found = []
+    for number, batch in enumerate(batches):
+        probe = probe_table(list(batch), words, radius)
+        engine.register("near_probe", probe)
+        engine.register("near_band", probe.filter(pc.equal(probe["flip"], 0)))
+        engine.step("list_probed", LIST_PROBED)
+        engine.step("look_banded", LOOK_BANDED)
+        engine.step(f"candidate_{number}", LISTED_CANDIDATE, keep=True)
+        found.append(f"SELECT rule_id, pair_id, turn FROM candidate_{number}")
+    engine.step("listed_candidate", " UNION ".join(found))
+
+
+def _batches(plan: Sequence[Band], entries: int) -> Iterator[list[Band]]:
+    """Bands in runs that a list becomes at most ``_PROBES_AT_ONCE`` rows in, or of one band."""
+    batch: list[Band] = []
+    for band in plan:
+        if batch and sum(one.masks for one in [*batch, band]) * entries > _PROBES_AT_ONCE:
+            yield batch
+            batch = []
+        batch.append(band)
+    yield batch
+
+
+def _count(engine: Engine, sql: str) -> int:
+    return engine.rows(sql)["rows"][0].as_py()

@@ -16,18 +16,17 @@ from typing import Any
 import pyarrow as pa
 
 from ..schemas.config import Job, Registry
-from ..schemas.errors import RegistryError
+from ..schemas.errors import InputError, RegistryError
 from ..schemas.policy import Policy
 from ..schemas.tables import RULE
 from ..udfs.arrow import pc
+from ._hash_entries import LIST_SCOPES, hashes, in_words
 from ._progress import log
 from ._registry_file import READERS, BadLine, Entries, ending, places
 from ._registry_rules import normal_keys, rule_rows
 from ._store import file_system
 
 HASH_SCOPES = ("md5", "sha256", "phash", "pdq", "iscc")
-# Entries lost to malformed keys are opt-outs lost: a few typing errors are said aloud, more refuse the run.
-_MAX_MALFORMED = 0.05
 _KEY_ALIASES = ("key", "value", "hash")
 
 
@@ -40,6 +39,7 @@ class Loaded:
         rules: ``rule``[n].
         sha256: of the file.
         malformed: entries whose key could not be read.
+        left_out: entries of hashes that cannot be compared with anything, or that the scope does not ask for, by kind.
         changed_at: when the file was last changed; None where that is not known.
     """
 
@@ -47,6 +47,7 @@ class Loaded:
     rules: pa.Table
     sha256: str
     malformed: int
+    left_out: dict[str, int]
     changed_at: datetime | None
 
 
@@ -64,7 +65,8 @@ def load(job: Job, now: datetime) -> list[Loaded]:
     """All registries of a job.
 
     Raises:
-        RegistryError: one is missing, empty, stale, has no usable column or too many malformed entries.
+        RegistryError: one is missing, empty, stale, or has no usable column or entry.
+        InputError: one has more malformed entries than its ``max_malformed`` allows.
     """
     check(job, now)
     return [load_one(registry, job.path(registry.path)) for registry in job.config.registries]
@@ -74,17 +76,17 @@ def load_one(registry: Registry, path: str) -> Loaded:
     """One registry, whatever its age.
 
     Raises:
-        RegistryError: as ``load``.
+        RegistryError, InputError: as ``load``.
     """
     _check_ending(registry, path)
     try:
         fs, plain = file_system(path)
         changed_at = _changed_at(fs.info(plain))
         data = fs.cat_file(plain)
-        made, lost = _read(registry, path, data)
+        made, lost, left_out = _read(registry, path, data)
     except (BadLine, pa.ArrowException, OSError, ValueError, OverflowError, RecursionError) as error:
         raise _refusal(registry, f"cannot be read ({_why(error, registry)})", "a readable list") from error
-    return Loaded(registry, made, hashlib.sha256(data).hexdigest(), lost, changed_at)
+    return Loaded(registry, made, hashlib.sha256(data).hexdigest(), lost, left_out, changed_at)
 
 
 def forget() -> None:
@@ -179,23 +181,47 @@ def _refusal(registry: Registry, found: str, expected: str, hint: str = "") -> R
 
 
 @lru_cache(maxsize=64)  # a run reads its lists before it begins, to refuse it, and once more when it comes to them
-def _read(registry: Registry, path: str, data: bytes) -> tuple[pa.Table, int]:
-    """The rules in a file, and how many entries had no key that can be read."""
+def _read(registry: Registry, path: str, data: bytes) -> tuple[pa.Table, int, dict[str, int]]:
+    """The rules in a file, how many entries had no key that can be read, and how many were left out by kind."""
     entries = READERS[ending(path)](data)
-    made, used, malformed = rule_rows(registry, _key_column(registry, entries), entries.columns)
+    if not len(entries.places):
+        raise _refusal(registry, f"'{registry.path}' has no entry", "at least one entry")
+    if entries.more:
+        log.warning(
+            "registry %s: the file says that the list goes on; what is not in it is not looked for", registry.name
+        )
+    left_out: dict[str, int] = {}
+    found = hashes(registry, entries) if registry.scope in LIST_SCOPES else None
+    if found is not None:
+        keys, scopes, entries, left_out = found.keys, found.scopes, found.entries, found.left_out
+    else:
+        keys = _key_column(registry, entries)
+        scopes = pa.repeat(registry.scope, len(keys))
+    made, used, malformed = rule_rows(registry, keys, scopes, entries.columns)
     lost = entries.places.filter(malformed).to_pylist()
-    found = pc.sum(used).as_py() + len(lost)
-    said = f"{len(lost)} of {found} entries are no {registry.scope}"
-    if len(lost) > _MAX_MALFORMED * found:
-        raise _refusal(registry, f"{said} ({places(path, lost)})", f"{registry.scope} keys")
-    if lost:
-        log.warning("registry %s: %s and were left out (%s)", registry.name, said, places(path, lost))
-    return made, len(lost)
+    _judge(registry, path, pc.sum(used).as_py() or 0, lost, left_out)
+    return made, len(lost), left_out
+
+
+def _judge(registry: Registry, path: str, used: int, lost: list[int], left_out: dict[str, int]) -> None:
+    """Say aloud what is not used of a list; entries lost are opt-outs lost, so of none, or of many, there is no run."""
+    said = f"{len(lost)} of {used + len(lost)} entries are no {registry.scope}" if lost else ""
+    others = f"{sum(left_out.values())} are of other kinds and left out: {in_words(left_out)}" if left_out else ""
+    if any(kind in LIST_SCOPES for kind in left_out):
+        others += "; 'scope: hash' reads all that can be compared"
+    if not used and (lost or left_out):
+        found = "; ".join(filter(None, [f"{said} ({places(path, lost)})" if lost else "", others]))
+        raise _refusal(registry, found, f"{registry.scope} keys")
+    if len(lost) > registry.max_malformed * (used + len(lost)):
+        raise InputError(
+            f"registry {registry.name}", f"{said} ({places(path, lost)})", f"at most {registry.max_malformed:.0%}",
+            "Nothing has been requested; mend the list, or say how much of it may be lost: 'max_malformed' of the registry",
+        )  # fmt: skip
+    for text in filter(None, [f"{said} and were left out ({places(path, lost)})" if lost else "", others]):
+        log.warning("registry %s: %s", registry.name, text)
 
 
 def _key_column(registry: Registry, entries: Entries) -> pa.Array:
-    if not len(entries.places):
-        raise _refusal(registry, f"'{registry.path}' has no entry", "at least one entry")
     names = list(entries.columns)
     by_fold = {name.casefold(): name for name in reversed(names)}
     wanted = (registry.column,) if registry.column else (registry.scope, *_KEY_ALIASES)

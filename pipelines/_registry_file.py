@@ -1,7 +1,7 @@
 """What a registry's file holds: columns by name, and the number of each entry's line.
 
-Nothing here says what an entry means. A line that cannot be read is named by its number alone, because what it holds
-may be a key that nobody is to see.
+Nothing here says what an entry means; of exchanges' JSON and XML, ``udfs/hash_lists.py`` does. A line that cannot be
+read is named by its number alone, because what it holds may be a key that nobody is to see.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ import csv
 import io
 import json
 import posixpath
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from ..udfs.hash_lists import Listed, json_listed, ncmec_listed
+from ..udfs.signals.safe_xml import XmlError
 
 _PLACES_SHOWN = 5
 _UTC = pa.timestamp("us", tz="UTC")
@@ -27,11 +31,13 @@ class Entries:
 
     Attributes:
         columns: by name, string[n]; of Parquet also UTC time[n].
-        places: int64[n], their lines, from 1, or their rows where a file has no lines.
+        places: int64[n], their lines, from 1, or their rows or records where a file has no lines.
+        more: the file says that the list goes on elsewhere.
     """
 
     columns: dict[str, pa.Array]
     places: pa.Array
+    more: bool = False
 
 
 class BadLine(Exception):
@@ -44,10 +50,12 @@ def ending(path: str) -> str:
 
 
 def places(path: str, numbers: Sequence[int]) -> str:
-    """Where some entries are, in words: the first few of their lines or rows."""
+    """Where some entries are, in words: the first few of their lines, rows or records."""
+    numbers = list(dict.fromkeys(numbers))  # a record may hold several
     shown = ", ".join(str(number) for number in numbers[:_PLACES_SHOWN])
     more = f" and {len(numbers) - _PLACES_SHOWN} more" if len(numbers) > _PLACES_SHOWN else ""
-    return f"{'row' if ending(path) == '.parquet' else 'line'}{'' if len(numbers) == 1 else 's'} {shown}{more}"
+    kind = {".parquet": "row", ".json": "record", ".xml": "record"}.get(ending(path), "line")
+    return f"{kind}{'' if len(numbers) == 1 else 's'} {shown}{more}"
 
 
 def _read_text(data: bytes) -> Entries:
@@ -85,10 +93,38 @@ def _read_table(delimiter: str) -> Callable[[bytes], Entries]:
 def _read_jsonl(data: bytes) -> Entries:
     lines = enumerate(data.decode("utf-8-sig").split("\n"), 1)
     found = [(number, _json(number, line)) for number, line in lines if line.strip()]
-    rows = [row if isinstance(row, dict) else {"key": row} for _, row in found]
+    return _of_rows(json_listed(found))
+
+
+def _read_json(data: bytes) -> Entries:
+    """A document, or several one after the other, as tools write that fetch page by page."""
+    return _of_rows(json_listed((None, document) for document in _documents(data.decode("utf-8-sig"))))
+
+
+def _documents(text: str) -> Iterator[Any]:
+    decoder, blank = json.JSONDecoder(), re.compile(r"\s*")
+    at = blank.match(text).end()  # type: ignore[union-attr]
+    while at < len(text):
+        try:
+            document, at = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            raise BadLine(f"line {error.lineno} is not JSON") from error
+        yield document
+        at = blank.match(text, at).end()  # type: ignore[union-attr]
+
+
+def _read_xml(data: bytes) -> Entries:
+    try:
+        return _of_rows(ncmec_listed(data))
+    except XmlError as error:
+        raise BadLine(f"it is no list of NCMEC's: {error}") from error
+
+
+def _of_rows(listed: Listed) -> Entries:
+    rows = [row for _, row in listed.rows]
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = ([_text(row.get(name)) for row in rows] for name in names)
-    return _entries(names, [number for number, _ in found], columns)
+    return replace(_entries(names, [number for number, _ in listed.rows], columns), more=listed.more)
 
 
 def _json(number: int, line: str) -> Any:
@@ -133,5 +169,7 @@ READERS: dict[str, Callable[[bytes], Entries]] = {
     ".csv": _read_table(","),
     ".tsv": _read_table("\t"),
     ".jsonl": _read_jsonl,
+    ".json": _read_json,
+    ".xml": _read_xml,
     ".parquet": _read_parquet,
 }

@@ -15,6 +15,7 @@ import pyarrow as pa
 from ..schemas.config import Registry
 from ..schemas.tables import RULE
 from ..udfs.arrow import pc
+from ..udfs.hash_lists import WITHDRAWN
 from ..udfs.iscc import canonical_iscc
 from ..udfs.text import name_key, stable_hash
 from ..udfs.urls import key_host, url_key
@@ -22,7 +23,6 @@ from ._progress import log
 
 _HEX_DIGITS = {"md5": 32, "sha256": 64, "phash": 16, "pdq": 64}
 _ALLOW = ("allow",)
-_GONE = ("withdrawn", "deleted", "tombstone", "tombstoned", "removed")
 _READ = ("action", "status", "purpose", "declared_by", "evidence", "valid_from", "withdrawn_at")
 _TIMES = ("valid_from", "withdrawn_at")
 _RESTRICTION = ("registry", "scope", "key", "action")
@@ -30,13 +30,14 @@ _TIME = RULE.schema.field("valid_from").type
 
 
 def rule_rows(
-    registry: Registry, keys: pa.Array, columns: Mapping[str, pa.Array]
+    registry: Registry, keys: pa.Array, scopes: pa.Array, columns: Mapping[str, pa.Array]
 ) -> tuple[pa.Table, pa.Array, pa.Array]:
     """The rules that a registry's entries make.
 
     Args:
         registry: its entry in the config.
         keys: string[n]
+        scopes: string[n], of each; null where it cannot be told, and so the key cannot be read.
         columns: the others by name, string[n] or UTC time[n].
 
     Returns:
@@ -47,14 +48,14 @@ def rule_rows(
     times = {name: _times(said[name], registry, name) for name in _TIMES}
     made = {
         "registry": pa.repeat(registry.name, count),
-        "scope": pa.repeat(registry.scope, count),
-        "key": normal_keys(registry.scope, keys),
+        "scope": scopes,
+        "key": _normal_keys(scopes, keys),
         "action": pc.if_else(_is_one_of(said["action"], _ALLOW), "allow", "deny"),  # an unknown word restricts
         **{name: said[name] for name in ("purpose", "declared_by", "evidence")},
         **times,
         "sensitive": pa.repeat(registry.sensitive, count),
     }
-    there = pc.invert(_is_one_of(said["status"], _GONE))
+    there = pc.invert(_is_one_of(said["status"], sorted(WITHDRAWN)))
     malformed = pc.and_(there, pc.is_null(made["key"]))
     read = pc.and_not(there, malformed)
     doubt = _doubt(made["action"], said, times)
@@ -71,6 +72,13 @@ def normal_keys(scope: str, keys: pa.Array) -> pa.Array:
     Returns: string[n]; null where a key is none of its scope.
     """
     return _NORMAL[scope](pc.utf8_trim_whitespace(keys))
+
+
+def _normal_keys(scopes: pa.Array, keys: pa.Array) -> pa.Array:
+    found = pa.nulls(len(keys), pa.string())
+    for scope in scopes.unique().drop_null().to_pylist():
+        found = pc.if_else(pc.fill_null(pc.equal(scopes, scope), False), normal_keys(scope, keys), found)
+    return found
 
 
 def _said(column: pa.Array) -> pa.Array:

@@ -159,6 +159,7 @@ def match_registries(work: Work, now: datetime) -> None:
         task.extra["registry_files"] = files
         task.extra["registry_sha256"] = {one.registry.name: one.sha256 for one in loaded}
         task.extra["registry_malformed"] = {one.registry.name: one.malformed for one in loaded}
+        task.extra["registry_left_out"] = {one.registry.name: one.left_out for one in loaded}
         task.write("rule", rules)
         active = _registries.in_force(rules, now)
         work.scan("consult", "pair")

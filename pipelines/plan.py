@@ -15,6 +15,7 @@ from ..schemas.policy import Policy
 from ..schemas.tables import TABLES
 from . import _endpoints, _gate, _registries, _run
 from ._engine import DuckDBEngine
+from ._hash_entries import in_words
 from ._store import Store, arrow_filesystem
 from ._work import STAGES, Work, require
 
@@ -47,7 +48,7 @@ def run(job: Job, other_policy: str | None = None) -> dict[str, Any]:
         "sources": [{"name": file.source, "path": file.path, "format": file.format, "rows": _rows(file)} for file in files],
         "registries": [
             {"name": one.registry.name, "scope": one.registry.scope, "rules": one.rules.num_rows,
-             "malformed": one.malformed, "sensitive": one.registry.sensitive}
+             "malformed": one.malformed, "left_out": one.left_out, "sensitive": one.registry.sensitive}
             for one in registries
         ],
         "endpoints": [
@@ -96,8 +97,10 @@ def show(found: dict[str, Any], console: Console) -> None:
     for registry in found["registries"]:
         hidden = ", sensitive" if registry["sensitive"] else ""
         lost = f", {registry['malformed']:,} malformed and left out" if registry["malformed"] else ""
+        others = f", of other kinds and left out: {in_words(registry['left_out'])}" if registry["left_out"] else ""
         console.print(
-            f"registry {registry['name']}: {registry['rules']:,} by {registry['scope']}{hidden}{lost}", markup=False
+            f"registry {registry['name']}: {registry['rules']:,} by {registry['scope']}{hidden}{lost}{others}",
+            markup=False,
         )
     for endpoint in found["endpoints"]:
         console.print(

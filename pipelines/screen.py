@@ -192,7 +192,7 @@ def hits(engine: Engine, policy: Policy) -> None:
 
 def _phash_hits(engine: Engine, policy: Policy) -> None:
     engine.step("list_word", PHASH_LIST, keep=True)
-    engine.step("look_word", PHASH_LOOK, keep=True)
+    engine.step("look_word", PHASH_LOOK)
     _near.listed(engine, 1, policy.phash_max_distance)
     engine.step("phash_hit", LOOK_HIT, keep=True)
 
@@ -203,7 +203,7 @@ def _pdq_hits(engine: Engine, policy: Policy) -> None:
     engine.step("pdq_key", PDQ_KEY)
     engine.step("pdq_turn", PDQ_TURN)
     engine.step("list_word", PDQ_LIST, keep=True)
-    engine.step("look_word", PDQ_LOOK, keep=True)
+    engine.step("look_word", PDQ_LOOK)
     _near.listed(engine, PDQ_WORDS, policy.pdq_max_distance)
     engine.step("pdq_hit", LOOK_HIT, keep=True)
 
@@ -211,7 +211,7 @@ def _pdq_hits(engine: Engine, policy: Policy) -> None:
 def _iscc_hits(engine: Engine, policy: Policy) -> None:
     engine.step("iscc_key", ISCC_KEY, keep=True)
     engine.step("list_word", ISCC_LIST, keep=True)
-    engine.step("look_word", ISCC_LOOK, keep=True)
+    engine.step("look_word", ISCC_LOOK)
     _near.listed(engine, 1, policy.iscc_max_distance)
     engine.step("iscc_file", ISCC_FILE)
     engine.step("iscc_hit", ISCC_HIT, keep=True)

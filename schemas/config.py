@@ -16,7 +16,9 @@ from .errors import ConfigError
 from .policy import Policy
 from .train_config import TrainConfig
 
-Scope = Literal["url", "url_prefix", "host", "domain", "creator", "licence", "md5", "sha256", "phash", "pdq", "iscc"]
+Scope = Literal[
+    "url", "url_prefix", "host", "domain", "creator", "licence", "md5", "sha256", "phash", "pdq", "hash", "iscc"
+]
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,11 @@ class Registry:
 
     Attributes:
         name: how tables and reports call it.
-        path: CSV, TSV, TXT, JSONL or Parquet, relative to the config file.
-        scope: what its keys are.
+        path: CSV, TSV, TXT, JSON, JSONL, XML (NCMEC's) or Parquet, relative to the config file.
+        scope: what its keys are; ``hash`` takes md5, sha256, pHash and PDQ, whichever each entry says.
         column: the column that holds the key; the one named after the scope, or ``key``, if not given.
         max_age_days: refuse the run if the file is older; the policy's limit if not given.
+        max_malformed: share of its entries that may be unreadable; more end the run (exit code 2).
         sensitive: its keys never appear in anything published.
     """
 
@@ -52,6 +55,7 @@ class Registry:
     scope: Scope
     column: str | None = None
     max_age_days: float | None = None
+    max_malformed: float = 0.05
     sensitive: bool = False
 
 
@@ -324,6 +328,10 @@ def _check(config: Config, where: str) -> None:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ConfigError(f"{where}.{kind}", f"two are called '{twice[0]}'", "a name of its own for each")
+    for number, registry in enumerate(config.registries):
+        if not 0 <= registry.max_malformed <= 1:
+            found = f"is {registry.max_malformed:g}"
+            raise ConfigError(f"{where}.registries[{number}].max_malformed", found, "a share from 0 to 1")
     for number, endpoint in enumerate(config.endpoints):
         _check_endpoint(endpoint, f"{where}.endpoints[{number}]")
     least = {

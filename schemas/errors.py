@@ -10,7 +10,7 @@ FairshardError                    exit code
 │   └── SqlError                  2   an engine refused a step
 ├── ContractError                 2   a function or a table broke its declared types
 └── Refused                       3   fail closed: going on could use what was not permitted
-    └── RegistryError             3   a registry that is missing, stale or unreadable
+    └── RegistryError             3   a registry that is missing, stale, unreadable or without a usable entry
 
 A message says where, what was found, what was expected and what to do next. Bad rows are never
 exceptions: they are data with a reason.
@@ -98,7 +98,7 @@ class Refused(FairshardError):
 
 
 class RegistryError(Refused):
-    """A registry is missing, stale or unreadable."""
+    """A registry is missing, stale or unreadable, or nothing in it can be used."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -13,14 +13,14 @@ Long hashes are words of 64 bits, which share radius + 1 in the same way: a pair
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
 
-from .arrow import udf
+from .arrow import pc, udf
 
 WORD_BITS = 64
 PDQ_WORDS = 4
@@ -64,7 +64,23 @@ def bands(words: int, radius: int, rows: int) -> list[Band]:
         radius: most bits that may differ.
         rows: hashes, all different. More of them ask for wider bands with more flips.
     """
-    return [band for word, share in enumerate(_shares(radius + 1, words)) for band in _word_bands(word, share, rows)]
+    return _cheapest(words, radius, lambda band: _cost(band, rows))
+
+
+def list_bands(words: int, radius: int, entries: int, looks: int) -> list[Band]:
+    """The bands that find all pairs of a listed hash and another within a radius at the least expected cost.
+
+    Args:
+        words: 64-bit words of a hash.
+        radius: most bits that may differ.
+        entries: hashes of the list, which flips bits.
+        looks: hashes it is compared with, which show their bands as they are.
+    """
+    return _cheapest(words, radius, lambda band: _list_cost(band, entries, looks))
+
+
+def _cheapest(words: int, radius: int, cost: Callable[[Band], float]) -> list[Band]:
+    return [band for word, share in enumerate(_shares(radius + 1, words)) for band in _word_bands(word, share, cost)]
 
 
 def probe_table(bands: list[Band], words: int, radius: int) -> pa.Table:
@@ -108,18 +124,18 @@ def pdq_word(pdq: pa.Array, word: pa.Array) -> pa.Array:
     """
     if not len(pdq):
         return pa.array([], pa.int64())
-    hashes = [value if value is not None and len(value) == _PDQ_BYTES else None for value in pdq.to_pylist()]
-    joined = b"".join(value or bytes(_PDQ_BYTES) for value in hashes)
-    words = np.frombuffer(joined, ">i8").reshape(-1, PDQ_WORDS)
-    column = np.take_along_axis(words, word.to_numpy()[:, None].astype(np.int64), axis=1)[:, 0]
-    return pa.array(column.astype(np.int64), mask=np.array([value is None for value in hashes]))
+    known = pc.fill_null(pc.equal(pc.binary_length(pdq), _PDQ_BYTES), False)
+    fixed = pc.if_else(known, pdq, pa.scalar(bytes(_PDQ_BYTES), pa.binary())).cast(pa.binary(_PDQ_BYTES))
+    words = np.frombuffer(fixed.buffers()[1], ">i8").reshape(-1, PDQ_WORDS)[fixed.offset :][: len(fixed)]
+    column = words[np.arange(len(words)), word.to_numpy()].astype(np.int64)
+    return pa.array(column, mask=~known.to_numpy(zero_copy_only=False))
 
 
-def _word_bands(word: int, share: int, rows: int) -> list[Band]:
+def _word_bands(word: int, share: int, cost: Callable[[Band], float]) -> list[Band]:
     """The cheapest bands of one word whose (flips + 1) together make ``share``."""
     if share == 0:
         return []
-    return min(_layouts(word, share), key=lambda layout: sum(_cost(band, rows) for band in layout))
+    return min(_layouts(word, share), key=lambda layout: sum(map(cost, layout)))
 
 
 def _layouts(word: int, share: int) -> Iterator[list[Band]]:
@@ -143,6 +159,11 @@ def _cost(band: Band, rows: int) -> float:
     probes = 2 + (band.masks - 1) / 2
     candidates = min(1.0, band.masks / 2**band.width) * rows / 2
     return probes + _CANDIDATE_COST * candidates
+
+
+def _list_cost(band: Band, entries: int, looks: int) -> float:
+    candidates = min(1.0, band.masks / 2**band.width) * entries * looks
+    return entries * band.masks + looks + _CANDIDATE_COST * candidates
 
 
 def _flips(band: Band) -> Iterator[tuple[int, int]]:

@@ -139,9 +139,11 @@ def pdq_turn(pdq_dihedral: pa.Array, turn: pa.Array) -> pa.Array:
     Args: pdq_dihedral: binary[n], 256 bytes each, as ``image`` holds them. turn: int32[n], 0 to 7.
     Returns: binary[n], 32 bytes; null stays null.
     """
-    pairs = zip(pdq_dihedral.to_pylist(), turn.to_pylist(), strict=True)
-    hashes = [None if all_turns is None else all_turns[at * _PDQ_BYTES :][:_PDQ_BYTES] for all_turns, at in pairs]
-    return pa.array(hashes, pa.binary())
+    found = pa.nulls(len(turn), pa.binary())
+    for at in turn.unique().to_pylist():  # eight at most
+        one = pc.binary_slice(pdq_dihedral, at * _PDQ_BYTES, (at + 1) * _PDQ_BYTES)
+        found = pc.if_else(pc.equal(turn, at), one, found)
+    return found
 
 
 def _is_hex(text: str | None, digits: int | None = None) -> bool:

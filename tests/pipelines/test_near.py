@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fairshard.pipelines import _near
 from fairshard.pipelines._engine import DuckDBEngine
-from fairshard.udfs.bands import bands
+from fairshard.udfs.bands import bands, list_bands
 
 
 def hashes(seed, words, clusters, members, spread):
@@ -81,3 +81,74 @@ def test_search_without_hashes(duckdb_engine):
 def test_search_on_every_engine(make_work, words, radius):
     packed = hashes(3, words, clusters=150, members=3, spread=radius)
     assert search(make_work({}).engine, packed, radius) == brute_force(packed, radius)
+
+
+# --- a list against pictures -------------------------------------------------------------------------------------
+
+
+def as_words(packed, **columns):
+    """A table of one row a word, with the columns of each hash repeated."""
+    words = packed.view(">i8").astype(np.int64)
+    places = pa.array(np.tile(np.arange(words.shape[1]), len(words)), pa.int32())
+    repeated = {
+        name: values.take(pa.array(np.repeat(np.arange(len(words)), words.shape[1])))
+        for name, values in columns.items()
+    }
+    return pa.table({**repeated, "word": places, "bits": words.ravel()})
+
+
+def listed(engine, entries, looks, radius, turns=2):
+    """(rule, picture, distance) of what the engine finds; each picture has hashes in so many turns."""
+    rules = pa.array(np.arange(len(entries)) * 11 - 40)
+    pictures = pa.array(np.arange(len(looks)) // turns * 7 - 300)
+    engine.register("list_table", as_words(entries, rule_id=rules))
+    engine.register(
+        "look_table", as_words(looks, pair_id=pictures, turn=pa.array(np.arange(len(looks)) % turns, pa.int32()))
+    )
+    engine.step("list_word", "SELECT * FROM list_table", keep=True)
+    engine.step("look_word", "SELECT * FROM look_table")
+    _near.listed(engine, entries.shape[1] // 8, radius)
+    found = engine.rows("SELECT rule_id, pair_id, distance FROM listed").to_pylist()
+    rows = [((row["rule_id"] + 40) // 11, (row["pair_id"] + 300) // 7, row["distance"]) for row in found]
+    assert len(rows) == len(set(rows))
+    return set(rows)
+
+
+def listed_by_brute_force(entries, looks, radius, turns=2):
+    distance = np.unpackbits(entries[:, None] ^ looks[None], axis=-1).sum(-1, dtype=int)
+    nearest = distance.reshape(len(entries), -1, turns).min(axis=2)
+    return {(int(a), int(b), int(nearest[a, b])) for a, b in zip(*np.nonzero(nearest <= radius), strict=True)}
+
+
+def list_and_looks(seed, words, spread):
+    packed = hashes(seed, words, clusters=40, members=5, spread=spread)
+    return packed[: len(packed) // 4], packed[len(packed) // 4 :][: len(packed) // 4 * 2]
+
+
+@pytest.mark.parametrize(("words", "radius"), CASES)
+@pytest.mark.parametrize("sizes", [None, (10**6, 10**7)], ids=["bands for few", "bands for many"])
+@pytest.mark.parametrize(("looks_at_once", "probes_at_once"), [(10**7, 10**7), (37, 1)], ids=["at once", "in parts"])
+def test_a_list_finds_exactly_the_brute_force_matches(
+    duckdb_engine, monkeypatch, words, radius, sizes, looks_at_once, probes_at_once
+):
+    monkeypatch.setattr(_near, "_LOOKS_AT_ONCE", looks_at_once)
+    monkeypatch.setattr(_near, "_PROBES_AT_ONCE", probes_at_once)
+    if sizes:
+        monkeypatch.setattr(_near, "list_bands", lambda words, radius, *_: list_bands(words, radius, *sizes))
+    entries, looks = list_and_looks(radius, words, spread=min(radius, 24))
+    expected = listed_by_brute_force(entries, looks, radius)
+    assert radius == 0 or len(expected) > 20
+    assert listed(duckdb_engine, entries, looks, radius) == expected
+
+
+@pytest.mark.parametrize("looks_at_once", [10**7, 60])
+def test_a_list_on_every_engine(make_work, monkeypatch, looks_at_once):
+    monkeypatch.setattr(_near, "_LOOKS_AT_ONCE", looks_at_once)
+    entries, looks = list_and_looks(5, 4, spread=31)
+    assert listed(make_work({}).engine, entries, looks, 31) == listed_by_brute_force(entries, looks, 31)
+
+
+@pytest.mark.parametrize(("entries", "looks"), [(0, 4), (4, 0)])
+def test_a_list_or_pictures_without_hashes(duckdb_engine, entries, looks):
+    one = hashes(1, 4, clusters=4, members=1, spread=0)
+    assert listed(duckdb_engine, one[:entries], one[:looks], 31) == set()

@@ -4,15 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairshard.udfs.bands import WORD_BITS, bands, pdq_word, probe_table
+from fairshard.udfs.bands import WORD_BITS, bands, list_bands, pdq_word, probe_table
 
 PLANS = st.tuples(st.sampled_from([1, 4]), st.integers(0, 40), st.sampled_from([1, 1000, 10**5, 10**6, 10**8]))
 
 
-@given(PLANS)
-def test_bands_cannot_miss_a_pair(plan):
+@given(PLANS, st.sampled_from([None, 1, 1000, 10**6]))
+@settings(deadline=None)
+def test_bands_cannot_miss_a_pair(plan, entries):
     words, radius, rows = plan
-    found = bands(words, radius, rows)
+    found = bands(words, radius, rows) if entries is None else list_bands(words, radius, entries, rows)
     everything = {band.word for band in found if band.width == 0}
     if not everything:
         assert sum(band.flips + 1 for band in found) == radius + 1
