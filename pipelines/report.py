@@ -112,6 +112,7 @@ _REASON_WORDS = {
     "cap_caption": "too many with the same caption",
     "cap_creator": "too many by the same creator",
     "cap_domain": "too many from the same domain",
+    "cap_visual_cluster": "too many pictures of that kind",
     "caption_short": "caption too short",
     "caption_long": "caption too long",
     "small_image": "picture too small",
@@ -122,7 +123,12 @@ _REASON_WORDS = {
     "similarity": "caption does not fit the picture, by the source's score",
     "aesthetic": "below the aesthetic score asked for",
 }
-_DISTANCE_WORDS = {"phash": "{} of 64 bits (pHash)", "pdq": "{} of 256 bits (PDQ)", "iscc": "{} of 64 bits (ISCC)"}
+_DISTANCE_WORDS = {
+    "phash": "{} of 64 bits (pHash)",
+    "pdq": "{} of 256 bits (PDQ)",
+    "iscc": "{} of 64 bits (ISCC)",
+    "semantic": "{} thousandths of cosine distance",
+}
 # Joiners that Persian, Indic scripts and emoji cannot do without.
 _HARMLESS_FORMATS = frozenset("\u200c\u200d\ufe0f")
 

@@ -165,6 +165,12 @@ class Dedup:
         phash_max_distance: bits out of 64; null switches it off.
         pdq_max_distance: bits out of 256; null switches it off.
         pdq_min_quality: pictures with less are too flat to be compared by either hash.
+        embedding_model: run folder of ``fairshard train`` or checkpoint of open_clip's, to compare pictures by what
+            they show, too; null: they are not.
+        embedding_architecture: of a checkpoint: its name in open_clip, or its JSON file.
+        embedding_max_distance: cosine distance, 0 to 1. There is no default: what it finds depends on the model, and
+            ``benchmarks/duplicates_quality.py --model`` shows it.
+        embedding_clusters: into which k-means puts pictures; the square root of their number if not given.
         split_above: groups of more pictures hold only what is tied to the keeper directly; null: chains go on and on.
     """
 
@@ -172,16 +178,25 @@ class Dedup:
     phash_max_distance: int | None = 4
     pdq_max_distance: int | None = 31
     pdq_min_quality: int = 50
+    embedding_model: str | None = None
+    embedding_architecture: str | None = None
+    embedding_max_distance: float | None = None
+    embedding_clusters: int | None = None
     split_above: int | None = 100
 
 
 @dataclass(frozen=True)
 class Balance:
-    """Caps, so that nothing is over-represented; each is off unless set. Chosen by hash of the pair's id."""
+    """Caps, so that nothing is over-represented; each is off unless set. Chosen by hash of the pair's id.
+
+    Attributes:
+        max_per_visual_cluster: of the clusters that ``dedup`` finds by ``embedding_model``.
+    """
 
     max_per_domain: int | None = None
     max_per_creator: int | None = None
     max_per_caption: int | None = None
+    max_per_visual_cluster: int | None = None
 
 
 @dataclass(frozen=True)
@@ -326,8 +341,11 @@ def _check(config: Config, where: str) -> None:
         },
         "ingest": {"caption_max_chars": 1},
         "emit": {"samples_per_shard": 1},
-        "balance": {"max_per_domain": 1, "max_per_creator": 1, "max_per_caption": 1},
-        "dedup": {"phash_max_distance": 0, "pdq_max_distance": 0, "pdq_min_quality": 0},
+        "balance": {"max_per_domain": 1, "max_per_creator": 1, "max_per_caption": 1, "max_per_visual_cluster": 1},
+        "dedup": {
+            "phash_max_distance": 0, "pdq_max_distance": 0, "pdq_min_quality": 0, "embedding_max_distance": 0,
+            "embedding_clusters": 1,
+        },
         "audit": {
             "max_later_opt_outs": 0, "max_leaked_pictures": 0, "max_leaked_captions": 0, "max_membership_auc": 0,
             "memorised_false_positives": 0, "max_memorised": 0, "max_pairs": 1,
@@ -338,10 +356,22 @@ def _check(config: Config, where: str) -> None:
             value = getattr(getattr(config, section), key)
             if value is not None and value < low:
                 raise ConfigError(f"{where}.{section}.{key}", f"is {value}", f"at least {low}")
-    for key, high in (("phash_max_distance", 31), ("pdq_max_distance", 127)):  # beyond, unlike pictures meet too
+    # Beyond, unlike pictures meet too; more clusters would make the table of their distances large.
+    highest = {
+        "phash_max_distance": 31,
+        "pdq_max_distance": 127,
+        "embedding_max_distance": 1,
+        "embedding_clusters": 4096,
+    }
+    for key, high in highest.items():
         value = getattr(config.dedup, key)
         if value is not None and value > high:
             raise ConfigError(f"{where}.dedup.{key}", f"is {value}", f"at most {high}")
+    if config.dedup.embedding_model is not None and config.dedup.embedding_max_distance is None:
+        hint = "benchmarks/duplicates_quality.py --model shows what the model finds and confuses"
+        raise ConfigError(f"{where}.dedup.embedding_max_distance", "is not given", "a cosine distance", hint)
+    if config.balance.max_per_visual_cluster is not None and config.dedup.embedding_model is None:
+        raise ConfigError(f"{where}.balance.max_per_visual_cluster", "is set", "dedup.embedding_model, too")
 
 
 def _check_endpoint(endpoint: Endpoint, where: str) -> None:
