@@ -1,6 +1,6 @@
 """Pictures that show the same by the vectors of a model: their clusters, and the ties within a cosine distance.
 
-Memory does not grow with the vectors, which are mapped from a file: it holds about 200 bytes a picture, a sample of
+Memory does not grow with the vectors, which are mapped from a file: it holds about 300 bytes a picture, a sample of
 65,536 vectors for k-means, and blocks. ``udfs/clusters.py`` says why no pair is missed unless a picture would have to be
 looked for in more than ``_VISITS`` other clusters; how many would is counted.
 
@@ -25,7 +25,7 @@ from ._vectors import Vectors
 
 _SAMPLE = 65_536
 _MOST_CLUSTERS = 4096
-_VISITS = 16
+_VISITS = 8
 _CROWD = 1000
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 

@@ -12,13 +12,14 @@ import tarfile
 import numpy as np
 import pyarrow as pa
 import pytest
+import small_world
 from conftest import table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from small_world import picture
 
-from fairshard.pipelines import _clip_model, _run, _semantic, balance, dedup
+from fairshard.pipelines import _clip_model, _run, _semantic, balance, dedup, emit
 from fairshard.pipelines._catalog import write_catalog
 from fairshard.pipelines._store import write_parquet
 from fairshard.pipelines._vectors import Vectors, read_vectors
@@ -309,6 +310,18 @@ class TestRefusals:
     def test_clusters_are_capped_only_where_there_are_any(self, make_duckdb_work):
         with pytest.raises(ConfigError, match=r"max_per_visual_cluster: is set; expected dedup\.embedding_model"):
             make_duckdb_work({"balance": {"max_per_visual_cluster": 5}})
+
+
+def test_a_release_tells_the_model_by_its_hash_not_by_its_path(tmp_path):
+    work = small_world.make(tmp_path, dedup={"embedding_model": "my/run", "embedding_max_distance": 0.1})
+    seen = {"sha256": "cd" * 32, "architecture": "toy", "trained_on": "ab" * 32}
+    with work.store.task("dedup", "all", "again") as task:
+        task.write("dropped", table("dropped", []))
+        task.extra["embedding"] = {**seen, "pictures": 5, "clusters": 2, "cut_short": 0}
+    emit.run(work)
+    work.close()
+    manifest = (tmp_path / "release/manifest.json").read_text()
+    assert json.loads(manifest)["settings"]["dedup"]["embedding_model"] == seen and "my/run" not in manifest
 
 
 def stored(rows: np.ndarray, ids: np.ndarray | None = None) -> Vectors:
