@@ -64,7 +64,7 @@ COPIES = {100: copied(PICTURES[3]), 101: copied(PICTURES[-1]), 105: PICTURES[5]}
 
 
 def fetched(work: Work, pictures: dict[int, bytes], partitions: int = 2) -> Work:
-    """Leave the pictures as ``fetch`` would, too flat for hashes: nothing but bytes and a model compares them."""
+    """Leave the pictures as ``fetch`` would."""
     for part in range(partitions):
         with work.store.task("fetch", f"{part:04d}", "test") as task:
             tar, rows = task.scratch("work.tar"), []
@@ -89,7 +89,8 @@ def shown(pair_id: int, data: bytes, shard: str, offset: int) -> dict:
 
 def job(make, model, pictures, partitions=2, top=None, **config) -> Work:
     pairs = [{"pair_id": pair_id, "url_key": str(pair_id), "caption": f"text {pair_id}"} for pair_id in pictures]
-    section = {"embedding_model": str(model), "embedding_max_distance": RADIUS, **config}
+    no_hashes = {"phash_max_distance": None, "pdq_max_distance": None}
+    section = {"embedding_model": str(model), "embedding_max_distance": RADIUS, **no_hashes, **config}
     return fetched(make({"dedup": section, "workers": 1, **(top or {})}, pair=pairs), pictures, partitions)
 
 
