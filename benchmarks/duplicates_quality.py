@@ -3,7 +3,8 @@
     apt-get install openclipart-png
     python benchmarks/duplicates_quality.py --out quality
     python benchmarks/duplicates_quality.py --out quality --pictures ~/Pictures --limit 2000
-    python benchmarks/duplicates_quality.py --out quality --model epoch_10.pt --architecture ViT-B-32
+    python benchmarks/duplicates_quality.py --out quality --model demo/run
+    python benchmarks/duplicates_quality.py --out quality --model ViT-B-32.pt --architecture ViT-B-32
 
 Of each picture copies are made: resized, compressed, cropped, turned and so on. The pictures and their copies of one
 kind then lie in one heap, and all pairs in it are compared. A pair is right if it is a picture and its own copy; any
@@ -46,6 +47,8 @@ from duplicates_scores import (
 from PIL import Image
 from planted_copies import CHANGES, DEBIAN, EASY, bmp, different, is_symmetric, pixel_digest, shown
 
+from fairshard.pipelines._clip_model import ClipModel, architecture, of_run
+from fairshard.pipelines._trained import run_record
 from fairshard.schemas.config import Dedup
 from fairshard.udfs.decoding import decode
 from fairshard.udfs.hashing import fingerprint
@@ -102,7 +105,7 @@ def main() -> None:
         chosen = different(dict(zip(paths, pool.map(pixel_digest, paths, 16), strict=True)), options.limit)
         if len(chosen) < 2:
             sys.exit(f"{options.pictures}: holds fewer than two different pictures")
-        planter = functools.partial(fingerprints, model=options.model, architecture=options.architecture)
+        planter = functools.partial(fingerprints, model=_model(options))
         rows = pool.map(planter, chosen, 8)
         heaps = _heaps([path.relative_to(options.pictures) for path in chosen], rows)
         originals = heaps.pop("original")
@@ -128,43 +131,50 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for duplicates.csv and duplicates.png")
     parser.add_argument("--limit", type=int, help="at most so many pictures, by hash (default: all)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
-    parser.add_argument("--model", type=Path, help="a checkpoint of open_clip, to compare embeddings too")
-    parser.add_argument("--architecture", default="ViT-B-32", help="of the checkpoint: a name, or a JSON file")
+    parser.add_argument("--model", type=Path, help="run folder or checkpoint of open_clip's, to compare embeddings too")
+    parser.add_argument("--architecture", help="of a checkpoint: a name, or a JSON file")
     return parser.parse_args()
 
 
-def fingerprints(path: Path, model: Path | None = None, architecture: str = "") -> tuple[bool, list[Row]]:
+def _model(options: argparse.Namespace) -> ClipModel | None:
+    if options.model is None:
+        return None
+    if options.model.is_dir():
+        return of_run(options.model, run_record(options.model))
+    if options.architecture is None:
+        sys.exit("--model: a checkpoint needs --architecture")
+    named = options.architecture
+    described = named if named.endswith(".json") else str(architecture(named, "--architecture"))
+    return ClipModel(str(options.model), described, None, None)
+
+
+def fingerprints(path: Path, model: ClipModel | None = None) -> tuple[bool, list[Row]]:
     """Whether a picture is symmetric; its hashes as shown, then those of its copies in the order of ``CHANGES``."""
     picture = shown(path)
     if picture is None:
         raise FileNotFoundError(path)  # it was there when it was chosen
     files = [bmp(picture), *(change(picture) for change in CHANGES.values())]
-    return is_symmetric(picture), [_row(file, model, architecture) for file in files]
+    return is_symmetric(picture), [_row(file, model) for file in files]
 
 
-def _row(file: bytes, model: Path | None, architecture: str) -> Row:
+def _row(file: bytes, model: ClipModel | None) -> Row:
     found = fingerprint(file, dihedral=True)
     turned = b"".join(found.pdq_dihedral or ())
-    vector = _embedder(model, architecture)(file) if model else np.zeros(0, np.float32)
+    vector = _embedder(model)(file) if model else np.zeros(0, np.float32)
     return bytes.fromhex(found.sha256), found.phash or 0, found.pdq or bytes(32), turned, found.pdq_quality or 0, vector
 
 
 @functools.cache
-def _embedder(model: Path, architecture: str) -> Any:
-    import open_clip
+def _embedder(model: ClipModel) -> Any:
     import torch
 
     torch.set_num_threads(1)
-    if architecture.endswith(".json"):
-        open_clip.add_model_config(Path(architecture))
-        architecture = Path(architecture).stem
-    network, _, transform = open_clip.create_model_and_transforms(architecture, pretrained=str(model))
-    network.eval()  # type: ignore[union-attr]
+    network, transform = model.load()
 
     def embed(file: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(file)) as picture, torch.inference_mode():
-            batch = transform(picture.convert("RGB")).unsqueeze(0)  # type: ignore[operator]
-            return network.encode_image(batch, normalize=True)[0].numpy()  # type: ignore[operator]
+            batch = transform(picture.convert("RGB")).unsqueeze(0)
+            return network.encode_image(batch, normalize=True)[0].numpy()
 
     return embed
 
@@ -178,7 +188,7 @@ def tie_on_white(path: Path) -> tuple[bool, bool] | None:
     if picture is None or decode(data).alpha is None:
         return None
     none = np.zeros(1, np.bool_)
-    stored, white = (_hashes(none.astype(np.int64), none, [_row(file, None, "")]) for file in (data, bmp(picture)))
+    stored, white = (_hashes(none.astype(np.int64), none, [_row(file, None)]) for file in (data, bmp(picture)))
     return bool(stored.known[0]), not MEASURES[_COMBINED].distance(stored, white)[0, 0]
 
 
@@ -246,7 +256,7 @@ def _print(pictures: str, tallies: dict[Key, Tally]) -> None:
     """At the radii of the defaults, and which radius would reach the aim."""
     measures = [name for name in MEASURES if (pictures, "flip", name) in tallies]
     print(f"\nPictures: {pictures}. Recall, precision, precision across topics, share of pictures with a false tie")
-    print(" " * 16 + "".join(f"  {f'{name} {SHOWN[name]}' if SHOWN[name] else name:26}" for name in measures))
+    print(" " * 16 + "".join(f"  {_headed(name):26}" for name in measures))
     for change in CHANGES:
         found = [(tallies[pictures, change, name], SHOWN[name]) for name in measures]
         cells = [" ".join(f"{column[radius]:6.4f}" for column in _shares(one)) for one, radius in found]
@@ -255,17 +265,23 @@ def _print(pictures: str, tallies: dict[Key, Tally]) -> None:
         f"\nPictures: {pictures}. The least radius of recall {AIM['recall']}, and its precision (aim {AIM['precision']})"
     )
     for change in EASY:
-        cells = [_reach(tallies[pictures, change, name]) for name in measures if name != _COMBINED]
+        cells = [_reach(tallies[pictures, change, name], name) for name in measures if name != _COMBINED]
         print(f"{change:16}" + "".join(f"  {cell:27}" for cell in cells))
 
 
-def _reach(found: Tally) -> str:
+def _headed(measure: str) -> str:
+    radius = SHOWN[measure] / COSINE_STEPS if measure == "embedding" else SHOWN[measure]
+    return f"{measure} {radius}" if radius else measure
+
+
+def _reach(found: Tally, measure: str) -> str:
     enough = found.recall() >= AIM["recall"]
     if not enough.any():
         return "none"
     radius = int(enough.argmax())
     all_pairs, across = found.precision()[radius], found.precision(within_topics=False)[radius]
-    return f"{radius:3}: {all_pairs:6.4f}, across {across:6.4f}"
+    shown_radius = f"{radius / COSINE_STEPS:.3f}" if measure == "embedding" else f"{radius:3}"
+    return f"{shown_radius}: {all_pairs:6.4f}, across {across:6.4f}"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..schemas.errors import MissingExtra, Refused, StageError
+from ._clip_model import of_run
 from ._released import IMAGE_SUFFIXES, Sample
 from ._shards import read_samples
 from ._trained import Trained
@@ -55,9 +56,11 @@ def embed(run: Trained, samples: list[Sample]) -> tuple[Vectors, Vectors]:
 
 
 def _embedded(run: Trained, samples: list[Sample]) -> tuple[Vectors, Vectors]:
+    import open_clip
     import torch
 
-    model, transform, tokenizer = _load(run)
+    model, transform = of_run(run.folder, run.record).load()
+    tokenizer = open_clip.get_tokenizer(run.config.model)
     rows = {sample.key: number for number, sample in enumerate(samples)}
     images: list[Any] = [None] * len(samples)
     texts: list[Any] = []
@@ -71,23 +74,6 @@ def _embedded(run: Trained, samples: list[Sample]) -> tuple[Vectors, Vectors]:
     if not all(np.isfinite(vectors).all() for vectors in found):
         raise StageError(str(run.checkpoint), "gives vectors that are no numbers", "finite ones", "Train it anew")
     return found
-
-
-def _load(run: Trained) -> tuple[Any, Any, Any]:
-    import open_clip
-
-    name = run.config.model
-    try:
-        open_clip.add_model_config(run.folder / f"{name}.json")
-        model, _, transform = open_clip.create_model_and_transforms(
-            name, pretrained=str(run.checkpoint), force_image_size=run.config.image_size
-        )
-        tokenizer = open_clip.get_tokenizer(name)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise StageError(str(run.checkpoint), f"cannot be loaded ({reason})", f"a checkpoint of {name}") from error
-    model.eval()  # type: ignore[union-attr]
-    return model, transform, tokenizer
 
 
 def _batches(run: Trained, samples: list[Sample], transform: Any) -> Iterator[tuple[list[str], list[Any]]]:

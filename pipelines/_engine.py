@@ -34,6 +34,7 @@ SQL_TYPES = {
     pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
     pa.list_(pa.string()): "VARCHAR[]",
     pa.list_(pa.int64()): "BIGINT[]",
+    pa.list_(pa.float32()): "REAL[]",
 }
 
 

@@ -12,6 +12,7 @@ from ..udfs.arrow import pc
 from ..udfs.components import components
 from ..udfs.leaders import Closeness, leaders
 from ._engine import Engine
+from ._vectors import Vectors
 
 # So many ties are grouped in this process: 16 bytes each, a few times over. More are grouped by the engine itself.
 _FEW_TIES = 20_000_000
@@ -92,7 +93,7 @@ def group(engine: Engine, few: int = _FEW_TIES) -> None:
     engine.register("chained", pa.table({"pair_id": ids, "group_id": groups}))
 
 
-def split(engine: Engine, most: int | None, close: Closeness) -> list[dict[str, int]]:
+def split(engine: Engine, most: int | None, close: Closeness, vectors: Vectors | None = None) -> list[dict[str, int]]:
     """Name ``in_group`` on an engine: groups of ``chained`` with more members than ``most`` are split by their leaders.
 
     Needs ``picture`` and ``chained``. A group whose members are all close to its leader stays as it is.
@@ -107,7 +108,7 @@ def split(engine: Engine, most: int | None, close: Closeness) -> list[dict[str, 
     order = [("group_id", "ascending"), ("pixels", "descending"), ("pair_id", "ascending")]
     parts, said = [_MEMBER.empty_table()], []
     for members in _runs(large.sort_by(order).combine_chunks()):
-        leading = leaders(members, close)
+        leading = leaders(members, close, vectors and vectors.of(members["pair_id"].to_numpy()))
         parts.append(_of_leaders(members["pair_id"], leading))
         became = len(pc.unique(leading))
         if became > 1:

@@ -35,7 +35,9 @@ GROUP BY source ORDER BY source
 """
 
 
-def build(catalog: Catalog, job: Job, hashes: Mapping[str, str], rules: Mapping[str, int]) -> dict[str, Any]:
+def build(
+    catalog: Catalog, job: Job, hashes: Mapping[str, str], rules: Mapping[str, int], model: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """The manifest of a release, but for its ``files``.
 
     Args:
@@ -43,8 +45,9 @@ def build(catalog: Catalog, job: Job, hashes: Mapping[str, str], rules: Mapping[
         job: what made it.
         hashes: SHA-256 of each registry's file, by name, where known.
         rules: number of rules by registry.
+        model: what is known of the one that pictures were compared by; None where there was none.
     """
-    settings = _settings(job)
+    settings = _settings(job, model)
     return {
         "format": FORMAT,
         "fairshard": version("fairshard"),
@@ -122,10 +125,11 @@ def _is_fact(fact: Any) -> bool:
     return isinstance(fact, dict) and isinstance(fact.get("sha256"), str) and isinstance(fact.get("bytes"), int)
 
 
-def _settings(job: Job) -> dict[str, Any]:
-    """The part of the config that decides what is in the release."""
+def _settings(job: Job, model: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The part of the config that decides what is in the release. A model is told by its hash, not by its path."""
     config = job.config
     sections = {name: asdict(getattr(config, name)) for name in ("ingest", "filter", "dedup", "balance", "emit")}
+    sections["dedup"] |= {"embedding_model": model, "embedding_architecture": None}
     return {**sections, "fetch": {key: getattr(config.fetch, key) for key in _RENDITION}}
 
 

@@ -10,6 +10,7 @@ REASON_WORDS = {
     "cap_caption": "too many with the same caption",
     "cap_creator": "too many by the same creator",
     "cap_domain": "too many from the same domain",
+    "cap_visual_cluster": "too many pictures of that kind",
     "cap_template": "too many with nearly the same caption, numbers aside",
     "caption_short": "caption too short",
     "caption_long": "caption too long",

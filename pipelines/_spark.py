@@ -29,6 +29,7 @@ _SPARK_TYPES = {
     pa.timestamp("us", tz="UTC"): "timestamp",
     pa.list_(pa.string()): "array<string>",
     pa.list_(pa.int64()): "array<bigint>",
+    pa.list_(pa.float32()): "array<float>",
 }
 
 

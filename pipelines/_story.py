@@ -68,11 +68,17 @@ def _image(image: Mapping[str, Any]) -> str:
 
 
 def _duplicate(duplicate: Mapping[str, Any]) -> Iterator[str]:
-    bits = f", {duplicate['distance']} bits from the keeper" if "distance" in duplicate else ""
-    yield f"  group     {duplicate['group_id']}, tie: {duplicate['kind']}{bits}"
+    far = f", {_distance(duplicate)} from the keeper" if "distance" in duplicate else ""
+    yield f"  group     {duplicate['group_id']}, tie: {duplicate['kind']}{far}"
     for member in duplicate["members"]:
         keeper = " (keeper)" if member["pair_id"] == duplicate["keeper_id"] else ""
         yield f"    {member['pair_id']} {member['outcome']}{keeper} {member['url']}"
+
+
+def _distance(duplicate: Mapping[str, Any]) -> str:
+    if duplicate["kind"] == "semantic":
+        return f"cosine distance {duplicate['distance'] / 1000:.3f}"
+    return f"{duplicate['distance']} bits"
 
 
 def _decision(story: Mapping[str, Any]) -> str:

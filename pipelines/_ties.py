@@ -10,6 +10,8 @@ their keeper anyway, that is no loss.
 
 from __future__ import annotations
 
+import pyarrow as pa
+
 from ..schemas.config import Dedup
 from ..udfs.bands import PDQ_WORDS
 from . import _near
@@ -86,12 +88,16 @@ SELECT left_id, right_id FROM near
 _CROWD = 1_000
 
 
-def ties(engine: Engine, config: Dedup) -> None:
+def ties(engine: Engine, config: Dedup, alike: pa.Table | None = None) -> None:
     """Name ``tie`` on an engine: left_id and right_id of pictures that count as the same.
 
     Needs the relation ``picture``: pair_id, sha256, and the hashes, null where they are not to be compared.
+    ``alike``: left_id and right_id of what a model finds alike, if it was asked.
     """
     kinds = []
+    if alike is not None:
+        engine.register("semantic_tie", alike)
+        kinds.append("semantic_tie")
     if config.exact:
         engine.step("sha256_first", SHA256_FIRST)
         engine.step("sha256_tie", SHA256_TIE)

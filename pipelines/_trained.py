@@ -47,7 +47,7 @@ def read_run(run_dir: str | Path, release_dir: str | Path) -> Trained:
         Refused: a shard is not the one that the manifest names.
     """
     folder = Path(run_dir)
-    record = _record(folder / "run.json")
+    record = run_record(folder)
     release = read_release(release_dir)
     trained_on = record["release"]["manifest_sha256"]
     if trained_on != release.manifest_sha256:
@@ -59,7 +59,13 @@ def read_run(run_dir: str | Path, release_dir: str | Path) -> Trained:
     return Trained(folder, record, config, folder / record["checkpoint"], release, split)
 
 
-def _record(path: Path) -> dict[str, Any]:
+def run_record(folder: Path) -> dict[str, Any]:
+    """What run.json says of a finished run: at least its release, its config and a checkpoint that is there.
+
+    Raises:
+        ReleaseError: no finished run.
+    """
+    path = folder / "run.json"
     try:
         record = json.loads(path.read_bytes())
     except FileNotFoundError as error:

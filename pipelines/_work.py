@@ -56,8 +56,17 @@ class Work:
             from ._spark import SparkEngine
 
             return SparkEngine(self.workers, config.memory_limit_gb)
-        local = self.store.path("_scratch") if "://" not in self.store.root else tempfile.gettempdir()
-        return DuckDBEngine(self.workers, config.memory_limit_gb, f"{local}/spill-{uuid.uuid4().hex[:8]}")
+        spill_dir = f"{self.local_scratch}/spill-{uuid.uuid4().hex[:8]}"
+        return DuckDBEngine(self.workers, config.memory_limit_gb, spill_dir)
+
+    @cached_property
+    def local_scratch(self) -> str:
+        """A folder of this machine for what does not fit into memory."""
+        if "://" in self.store.root:
+            return tempfile.gettempdir()
+        folder = self.store.path("_scratch")
+        os.makedirs(folder, exist_ok=True)
+        return folder
 
     @cached_property
     def compute(self) -> Compute:

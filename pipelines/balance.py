@@ -1,17 +1,19 @@
-"""balance: caps, so that no domain, creator, caption or template of captions is over-represented.
+"""balance: caps, so that no domain, creator, caption, template of captions or cluster of pictures is over-represented.
 
 Each cap is off unless the config sets it. They are applied in that order, each to what the one before it left.
 Which pairs of a group stay is decided by a hash of pair_id: the same on every engine and in every run, and
 without regard to where in the list a pair stood. Creators are compared as registries compare them, captions without
-regard to case, punctuation and spacing. A pair without a creator is not capped by creator.
+regard to case, punctuation and spacing. A pair without a creator is not capped by creator. Visual clusters are those
+that `dedup` finds where the config names a model.
 
 A template is a caption with its numbers masked. Templates that are nearly the same, or chained together by others that
 are, share a cap. They are looked for among all pairs that reach ``dedup``, and a part of the pairs has no chain that
 the whole has not: so the cap holds for whoever looks again at the release.
 
 What over-representation comes to is measured, whether there are caps or not: for domains, creators, captions, templates
-(as they are capped, or equal ones) and groups of pictures that look alike, the largest holding, the share of the largest hundredth of names (of one at least), and
-the Gini coefficient, from 0 (each holds as many) to 1, before `dedup` and after the caps. The run summary has them.
+(as they are capped, or equal ones), groups of pictures that look alike and visual clusters, the largest holding, the
+share of the largest hundredth of names (of one at least), and the Gini coefficient, from 0 (each holds as many) to 1,
+before `dedup` and after the caps. The run summary has them.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from ._engine import Engine
 from ._templates import templates
 from ._work import Work
 
-READS = ("pair", "dropped", "duplicate")
+READS = ("pair", "dropped", "duplicate", "score")
 WRITES = ("dropped",)
 
 DOMAIN = "SELECT pair_id, 'domain' AS kind, domain AS name FROM alive"
@@ -53,6 +55,18 @@ LEFT JOIN over_caption ON alive.pair_id = over_caption.pair_id
 WHERE over_domain.pair_id IS NULL AND over_creator.pair_id IS NULL AND over_caption.pair_id IS NULL
 """
 
+IN_CLUSTER = "SELECT pair_id, label FROM score WHERE kind = 'visual_cluster'"
+VISUAL_CLUSTER = """
+SELECT alive.pair_id, 'visual_cluster' AS kind, in_cluster.label AS name
+FROM alive JOIN in_cluster ON alive.pair_id = in_cluster.pair_id
+LEFT JOIN over_domain ON alive.pair_id = over_domain.pair_id
+LEFT JOIN over_creator ON alive.pair_id = over_creator.pair_id
+LEFT JOIN over_caption ON alive.pair_id = over_caption.pair_id
+LEFT JOIN over_template ON alive.pair_id = over_template.pair_id
+WHERE over_domain.pair_id IS NULL AND over_creator.pair_id IS NULL AND over_caption.pair_id IS NULL
+  AND over_template.pair_id IS NULL
+"""
+
 RANKED = """
 SELECT pair_id, kind, name, row_number() OVER (PARTITION BY name ORDER BY draw, pair_id) AS place
 FROM (SELECT pair_id, kind, name, stable_hash(CAST(pair_id AS VARCHAR)) AS draw FROM named) AS drawn
@@ -66,8 +80,8 @@ FROM ranked WHERE place > $cap
 """
 
 ALL_OVER = """
-SELECT * FROM over_domain UNION ALL SELECT * FROM over_creator
-UNION ALL SELECT * FROM over_caption UNION ALL SELECT * FROM over_template
+SELECT * FROM over_domain UNION ALL SELECT * FROM over_creator UNION ALL SELECT * FROM over_caption
+UNION ALL SELECT * FROM over_template UNION ALL SELECT * FROM over_visual_cluster
 """
 
 
@@ -89,6 +103,9 @@ FROM (
     UNION ALL
     SELECT 'picture' AS kind, CAST(coalesce(duplicate.group_id, counted.pair_id) AS VARCHAR) AS name
     FROM counted LEFT JOIN duplicate ON counted.pair_id = duplicate.pair_id
+    UNION ALL
+    SELECT 'visual_cluster' AS kind, in_cluster.label AS name
+    FROM counted JOIN in_cluster ON counted.pair_id = in_cluster.pair_id
 ) AS held_by
 WHERE name IS NOT NULL GROUP BY kind, name
 """
@@ -114,7 +131,8 @@ def run(work: Work) -> None:
         return
     with task:
         work.alive("dedup")
-        work.scan("balance", "duplicate")
+        work.scan("balance", "duplicate", "score")
+        work.engine.step("in_cluster", IN_CLUSTER)
         templates(work.engine, config.template_min_jaccard if config.max_per_template is not None else None)
         before = _concentration(work.engine, REACHED)
         work.alive("balance")
@@ -122,6 +140,7 @@ def run(work: Work) -> None:
         _cap(work.engine, "over_creator", CREATOR, config.max_per_creator)
         _cap(work.engine, "over_caption", CAPTION, config.max_per_caption)
         _cap(work.engine, "over_template", TEMPLATE, config.max_per_template)
+        _cap(work.engine, "over_visual_cluster", VISUAL_CLUSTER, config.max_per_visual_cluster)
         work.engine.step("over_cap", ALL_OVER)
         after = _concentration(work.engine, LEFT)
         task.extra["concentration"] = {kind: {"before": before[kind], "after": after.get(kind)} for kind in before}

@@ -2,8 +2,9 @@
 
 Two pictures are tied if their original bytes are equal, or if their pHash or PDQ differ by no more bits than the
 config allows. A picture whose PDQ quality is too low is so flat that any other would resemble it: neither
-perceptual hash is compared, and only equal bytes tie it. Ties chain into groups. The keeper of a group is the pair
-whose original has the most pixels, then the lowest pair_id; all others are dropped.
+perceptual hash is compared, and only equal bytes tie it. Where the config names a model, two are also tied if what it
+sees in them is within a cosine distance. Ties chain into groups. The keeper of a group is the pair whose original has
+the most pixels, then the lowest pair_id; all others are dropped.
 
 A chain can go far: each picture is near the next, and the ends show different things. So a group of more than
 ``split_above`` pictures holds only what is tied to its keeper directly; of the rest, the next keeper gathers what is
@@ -12,21 +13,29 @@ tied to it, and so on. Such groups are reported, in the log and in the run summa
 Pairs of one URL with several captions have one picture, so they are exact duplicates too.
 
 ``duplicate`` has every member of every group, the keeper included, with its strictest direct tie to the keeper:
-exact before phash before pdq; ``linked`` where there is none and others lie between.
+exact before phash before pdq before semantic; ``linked`` where there is none and others lie between. With a model,
+``score`` has the cluster of every picture, for ``balance``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
+
 from ..udfs.leaders import Closeness
+from . import _semantic
+from ._clip_model import ClipModel, embedding_model
+from ._embed import embeddings
 from ._groups import group, split
 from ._progress import log
+from ._store import Task
 from ._ties import ties
+from ._vectors import Vectors, read_vectors
 from ._work import Work
 
 READS = ("pair", "image", "dropped")
-WRITES = ("duplicate", "dropped")
+WRITES = ("embedding", "score", "duplicate", "dropped")
 
 # A hash that is not to be compared is null from here on.
 PICTURE = """
@@ -51,49 +60,78 @@ SELECT member.pair_id, member.group_id, keeper.pair_id AS keeper_id,
        member.pair_id = keeper.pair_id OR ($exact AND coalesce(member.sha256 = keeper.sha256, FALSE)) AS same,
        CAST(bit_count(xor(member.phash, keeper.phash)) AS INTEGER) AS phash_distance,
        CAST(bit_count(xor(member.pdq_0, keeper.pdq_0)) AS INTEGER) + bit_count(xor(member.pdq_1, keeper.pdq_1))
-           + bit_count(xor(member.pdq_2, keeper.pdq_2)) + bit_count(xor(member.pdq_3, keeper.pdq_3)) AS pdq_distance
+           + bit_count(xor(member.pdq_2, keeper.pdq_2)) + bit_count(xor(member.pdq_3, keeper.pdq_3)) AS pdq_distance,
+       resemblance.thousandths
 FROM member JOIN member AS keeper ON member.group_id = keeper.group_id AND keeper.place = 1
+LEFT JOIN resemblance ON member.pair_id = resemblance.pair_id
 """
 
 DUPLICATE = """
 SELECT pair_id, group_id, keeper_id,
        CASE WHEN same THEN 'exact' WHEN phash_distance <= $phash_radius THEN 'phash'
-            WHEN pdq_distance <= $pdq_radius THEN 'pdq' ELSE 'linked' END AS kind,
+            WHEN pdq_distance <= $pdq_radius THEN 'pdq'
+            WHEN thousandths IS NOT NULL THEN 'semantic' ELSE 'linked' END AS kind,
        CASE WHEN same THEN 0 WHEN phash_distance <= $phash_radius THEN phash_distance
-            WHEN pdq_distance <= $pdq_radius THEN pdq_distance END AS distance
+            WHEN pdq_distance <= $pdq_radius THEN pdq_distance ELSE thousandths END AS distance
 FROM compared
 """
 
 DROPPED = """
 SELECT pair_id, 'dedup' AS stage,
-       CASE WHEN kind = 'exact' THEN 'exact_duplicate' ELSE 'near_duplicate' END AS reason,
+       CASE WHEN kind = 'exact' THEN 'exact_duplicate' WHEN kind = 'semantic' THEN 'semantic_duplicate'
+            ELSE 'near_duplicate' END AS reason,
        'keeper=' || CAST(keeper_id AS VARCHAR) || ' kind=' || kind
-           || coalesce(' distance=' || CAST(distance AS VARCHAR), '') AS evidence
+           || coalesce(' distance=' || CAST(distance AS VARCHAR), '')
+           || CASE WHEN kind = 'semantic' THEN '/1000' ELSE '' END AS evidence
 FROM found WHERE pair_id <> keeper_id
 """
 
 
 def run(work: Work) -> None:
-    """Find the groups, choose a keeper in each, drop the others."""
-    config = work.job.config.dedup
-    task = work.task("dedup", "all", work.fingerprint("dedup", config))
+    """Find the groups, choose a keeper in each, drop the others.
+
+    Raises:
+        Refused: the policy does not let the config's model be used.
+        StageError: it cannot be loaded, or makes no numbers of a picture.
+    """
+    config, model = work.job.config.dedup, embedding_model(work.job)
+    radius = config.embedding_max_distance or 0.0  # given where there is a model
+    identity = model and model.identity()
+    task = work.task("dedup", "all", work.fingerprint("dedup", config, identity))
     if task.done:
         return
+    work.alive("dedup")
+    work.scan("dedup", "image")
+    fetched = [mark.partition for mark in work.store.marks("fetch")] if model else []
+    work.store.prune("dedup", ["all", *fetched])
+    if model and identity:
+        embeddings(work, model, identity)
     with task:
-        work.alive("dedup")
-        work.scan("dedup", "image")
         engine = work.engine
         engine.step("picture", PICTURE, keep=True, min_quality=config.pdq_min_quality)
-        ties(engine, config)
+        vectors, alike = _alike(work, task, model) if model else (None, None)
+        ties(engine, config, alike)
         group(engine)
-        close = Closeness(config.exact, config.phash_max_distance, config.pdq_max_distance)
-        task.extra["split_groups"] = _reported(split(engine, config.split_above, close))
+        close = Closeness(config.exact, config.phash_max_distance, config.pdq_max_distance, radius)
+        task.extra["split_groups"] = _reported(split(engine, config.split_above, close, vectors))
         engine.step("member", MEMBER, keep=True)
+        engine.register("resemblance", _semantic.resemblance(engine, vectors, radius))
         engine.step("compared", COMPARED, exact=config.exact)
         radii = {"phash_radius": config.phash_max_distance, "pdq_radius": config.pdq_max_distance}
         engine.step("found", DUPLICATE, keep=True, **radii)
         work.write(task, "duplicate", "SELECT * FROM found")
         work.write(task, "dropped", DROPPED)
+
+
+def _alike(work: Work, task: Task, model: ClipModel) -> tuple[Vectors, pa.Table]:
+    """What the model sees, and the ties by it. Writes the clusters."""
+    config = work.job.config.dedup
+    radius = config.embedding_max_distance or 0.0
+    vectors = read_vectors(work.store.files("embedding", ["dedup"]), work.local_scratch)
+    found = _semantic.clustered(vectors, radius, config.embedding_clusters)
+    task.write("score", _semantic.scores(vectors, found))
+    task.extra["embedding"] = model.said() | found.said()
+    return vectors, _semantic.ties(vectors, found, radius)
 
 
 def _reported(groups: list[dict[str, int]]) -> list[dict[str, Any]]:

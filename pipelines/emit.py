@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -174,7 +175,7 @@ def _publish(work: Work, release: Release, print_of: str) -> None:
                  for name, fact in mark.extra["released"].items()}  # fmt: skip
         facts |= write_tables(work, release)
         catalog = open_release(release.root)
-        manifest = _manifest.build(catalog, work.job, _registry_hashes(store), _rule_counts(work))
+        manifest = _manifest.build(catalog, work.job, _registry_hashes(store), _rule_counts(work), _model(store))
         facts |= _card.write(release, catalog, manifest)
         catalog.connection.close()
         release.clear(facts)
@@ -209,6 +210,13 @@ def _registry_hashes(store: Store) -> dict[str, str]:
     """SHA-256 of each registry's file, as the stage that read it recorded."""
     mark = store.mark("consult", "registry")
     return mark.extra["registry_sha256"] if mark else {}
+
+
+def _model(store: Store) -> dict[str, Any] | None:
+    """The model that pictures were compared by, as the stage that asked it recorded."""
+    mark = store.mark("dedup", "all")
+    found = mark.extra.get("embedding") if mark else None
+    return found and {name: found[name] for name in ("sha256", "architecture", "trained_on")}
 
 
 def _rule_counts(work: Work) -> dict[str, int]:

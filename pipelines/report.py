@@ -105,7 +105,12 @@ _KIND_WORDS = {
     "x_robots_tag": "X-Robots-Tag header",
     "http_status": "HTTP status",
 }
-_DISTANCE_WORDS = {"phash": "{} of 64 bits (pHash)", "pdq": "{} of 256 bits (PDQ)", "iscc": "{} of 64 bits (ISCC)"}
+_DISTANCE_WORDS = {
+    "phash": "{} of 64 bits (pHash)",
+    "pdq": "{} of 256 bits (PDQ)",
+    "iscc": "{} of 64 bits (ISCC)",
+    "semantic": "{} thousandths of cosine distance",
+}
 # Joiners that Persian, Indic scripts and emoji cannot do without.
 _HARMLESS_FORMATS = frozenset("\u200c\u200d\ufe0f")
 

@@ -32,9 +32,10 @@ from typing import Any
 import numpy as np
 
 from ..schemas.config import fingerprint
-from ..schemas.errors import ConfigError, MissingExtra, ReleaseError, StageError, did_you_mean
+from ..schemas.errors import ConfigError, MissingExtra, ReleaseError, StageError
 from ..schemas.train_config import TrainConfig
 from ..udfs.retrieval import Retrieval, retrieval
+from ._clip_model import architecture
 from ._held_out import Split, shared, split_samples, spoken
 from ._released import Release, Sample, read_release, verified_samples
 from ._train_pictures import draw_losses, draw_retrieval
@@ -43,11 +44,11 @@ from ._trainer_process import run_trainer, trainer_job
 READS = ("manifest.json", "shards/*.tar")
 WRITES = ("run.json", "metrics.jsonl", "loss.png", "retrieval.png", "held_out.txt", "checkpoints/epoch_*.pt")
 
-MODEL_CONFIGS = Path(__file__).parent / "model_configs"
 DIRECTIONS = ("image to text", "text to image")
 _PACKAGES = {"torch": "torch", "torchvision": "torchvision", "open_clip_torch": "open_clip_train",
              "webdataset": "webdataset", "pandas": "pandas", "matplotlib": "matplotlib"}  # fmt: skip
 _SCRATCH = ("job.json", "features.npz", "trainer.log", "checkpoints/epoch_latest.pt")
+_MODEL = "train.model"
 log = logging.getLogger("fairshard")
 
 
@@ -82,7 +83,7 @@ def run(release_dir: str | Path, out_dir: str | Path, config: TrainConfig) -> Tr
     _check_installed()
     _check_config(config)
     release, out = read_release(release_dir), Path(out_dir).resolve()
-    identity = fingerprint(release.manifest_sha256, config, _architecture(config.model).read_text())
+    identity = fingerprint(release.manifest_sha256, config, architecture(config.model, _MODEL).read_text())
     before = _earlier_record(out)
     if _is_finished(out, before, identity):
         log.info("train: %s is done already; nothing to do", out_dir)
@@ -130,17 +131,7 @@ def _check_config(config: TrainConfig) -> None:
         raise ConfigError("train.holdout_share", f"is {config.holdout_share}", "a share between 0 and 1")
     if not (config.lr > 0 and math.isfinite(config.lr)):
         raise ConfigError("train.lr", f"is {config.lr}", "a positive number")
-    _architecture(config.model)
-
-
-def _architecture(name: str) -> Path:
-    """The file that describes an architecture: ours, or open_clip's, found without importing torch."""
-    spec = find_spec("open_clip")
-    theirs = [Path(place, "model_configs") for place in (spec and spec.submodule_search_locations) or ()]
-    known = {path.stem: path for place in (*theirs, MODEL_CONFIGS) for path in place.glob("*.json")}
-    if name not in known:
-        raise ConfigError("train.model", f"is '{name}'", "an architecture of open_clip's", did_you_mean(name, known))
-    return known[name]
+    architecture(config.model, _MODEL)
 
 
 def _check_size(split: Split, release: Release, config: TrainConfig) -> None:
@@ -190,7 +181,7 @@ def _clear_folder(out: Path) -> None:
 def _write_inputs(out: Path, split: Split, config: TrainConfig) -> None:
     """What a reader of the folder needs beside the record: the keys held out, and the architecture."""
     (out / "held_out.txt").write_text("".join(f"{sample.key}\n" for sample in split.held_out))
-    shutil.copyfile(_architecture(config.model), out / f"{config.model}.json")
+    shutil.copyfile(architecture(config.model, _MODEL), out / f"{config.model}.json")
 
 
 def _test(features: Path, tested: list[Sample], seed: int) -> dict[str, Retrieval]:

@@ -169,6 +169,12 @@ class Dedup:
         phash_max_distance: bits out of 64; null switches it off.
         pdq_max_distance: bits out of 256; null switches it off.
         pdq_min_quality: pictures with less are too flat to be compared by either hash.
+        embedding_model: run folder of ``fairshard train`` or checkpoint of open_clip's, to compare pictures by what
+            they show, too; null: they are not.
+        embedding_architecture: of a checkpoint: its name in open_clip, or its JSON file.
+        embedding_max_distance: cosine distance, 0 to 1. There is no default: what it finds depends on the model, and
+            ``benchmarks/duplicates_quality.py --model`` shows it.
+        embedding_clusters: into which k-means puts pictures; the square root of their number if not given.
         split_above: groups of more pictures hold only what is tied to the keeper directly; null: chains go on and on.
     """
 
@@ -176,6 +182,10 @@ class Dedup:
     phash_max_distance: int | None = 4
     pdq_max_distance: int | None = 31
     pdq_min_quality: int = 50
+    embedding_model: str | None = None
+    embedding_architecture: str | None = None
+    embedding_max_distance: float | None = None
+    embedding_clusters: int | None = None
     split_above: int | None = 100
 
 
@@ -187,6 +197,7 @@ class Balance:
         max_per_caption: captions are the same if they differ in case, punctuation and spacing alone.
         max_per_template: and in numbers; near-duplicates share a cap.
         template_min_jaccard: share of five-character shingles from which templates are near-duplicates; 1: equal ones.
+        max_per_visual_cluster: of the clusters that ``dedup`` finds by ``embedding_model``.
     """
 
     max_per_domain: int | None = None
@@ -194,6 +205,7 @@ class Balance:
     max_per_caption: int | None = None
     max_per_template: int | None = None
     template_min_jaccard: float = 0.7
+    max_per_visual_cluster: int | None = None
 
 
 @dataclass(frozen=True)
@@ -345,8 +357,12 @@ def _check(config: Config, where: str) -> None:
         "balance": {
             "max_per_domain": 1, "max_per_creator": 1, "max_per_caption": 1, "max_per_template": 1,
             "template_min_jaccard": 0.7,  # bands find fewer and fewer of those less alike
+            "max_per_visual_cluster": 1,
         },
-        "dedup": {"phash_max_distance": 0, "pdq_max_distance": 0, "pdq_min_quality": 0},
+        "dedup": {
+            "phash_max_distance": 0, "pdq_max_distance": 0, "pdq_min_quality": 0, "embedding_max_distance": 0,
+            "embedding_clusters": 1,
+        },
         "audit": {
             "max_later_opt_outs": 0, "max_leaked_pictures": 0, "max_leaked_captions": 0, "max_membership_auc": 0,
             "memorised_false_positives": 0, "max_memorised": 0, "max_pairs": 1,
@@ -358,14 +374,22 @@ def _check(config: Config, where: str) -> None:
             if value is not None and not value >= low:  # not a number is neither
                 raise ConfigError(f"{where}.{section}.{key}", f"is {value}", f"at least {low}")
     most = {
-        "dedup": {"phash_max_distance": 31, "pdq_max_distance": 127},  # beyond, unlike pictures meet too
+        "dedup": {
+            "phash_max_distance": 31, "pdq_max_distance": 127, "embedding_max_distance": 1,  # beyond, unlike ones meet
+            "embedding_clusters": 4096,  # more would make the table of their distances large
+        },
         "balance": {"template_min_jaccard": 1},
-    }
+    }  # fmt: skip
     for section, keys in most.items():
         for key, high in keys.items():
             value = getattr(getattr(config, section), key)
             if value is not None and value > high:
                 raise ConfigError(f"{where}.{section}.{key}", f"is {value}", f"at most {high}")
+    if config.dedup.embedding_model is not None and config.dedup.embedding_max_distance is None:
+        hint = "benchmarks/duplicates_quality.py --model shows what the model finds and confuses"
+        raise ConfigError(f"{where}.dedup.embedding_max_distance", "is not given", "a cosine distance", hint)
+    if config.balance.max_per_visual_cluster is not None and config.dedup.embedding_model is None:
+        raise ConfigError(f"{where}.balance.max_per_visual_cluster", "is set", "dedup.embedding_model, too")
 
 
 def _check_endpoint(endpoint: Endpoint, where: str) -> None:

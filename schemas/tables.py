@@ -205,14 +205,14 @@ IMAGE = Table(
 
 SCORE = Table(
     "score",
-    "What the filters measured on a pair.",
+    "What was measured on a pair.",
     ("pair_id", "kind"),
     pa.schema(
         [
             _PAIR_ID,
-            _column("kind", pa.string(), "language, caption_words, ..."),
+            _column("kind", pa.string(), "language, caption_words, ...; visual_cluster: distance from its centre"),
             _optional("value", pa.float64(), "The measure"),
-            _optional("label", pa.string(), "Its label, such as the language code"),
+            _optional("label", pa.string(), "Its label: the language code, the number of the cluster"),
         ]
     ),
 )
@@ -231,6 +231,22 @@ DROPPED = Table(
     ),
 )
 
+EMBEDDING = Table(
+    "embedding",
+    "What a model sees in the picture of a pair that reached dedup. Written where the config names a model.",
+    ("pair_id",),
+    pa.schema(
+        [
+            _PAIR_ID,
+            _column("model", pa.string(), "SHA-256 of the model's checkpoint, hex"),
+            _column("sha256", pa.string(), "SHA-256 of the original whose rendition it saw, hex"),
+            _column(
+                "vector", pa.list_(pa.float32()), "Unit length; rounded to 16 bits, which compress to half the size"
+            ),
+        ]
+    ),
+)
+
 DUPLICATE = Table(
     "duplicate",
     "A pair that belongs to a group of pairs with the same or nearly the same picture.",
@@ -240,8 +256,16 @@ DUPLICATE = Table(
             _PAIR_ID,
             _column("group_id", pa.int64(), "Smallest pair_id of the group"),
             _column("keeper_id", pa.int64(), "The pair of the group that stays"),
-            _column("kind", pa.string(), "exact, phash, pdq: the strictest tie to the keeper; linked: through others"),
-            _optional("distance", pa.int32(), "Bits that differ from the keeper, by kind; null for linked"),
+            _column(
+                "kind",
+                pa.string(),
+                "exact, phash, pdq, semantic: the strictest tie to the keeper; linked: through others",
+            ),
+            _optional(
+                "distance",
+                pa.int32(),
+                "From the keeper, by kind: bits that differ; semantic: thousandths of cosine distance; null for linked",
+            ),
         ]
     ),
 )
@@ -307,6 +331,7 @@ TABLES: dict[str, Table] = {
         IMAGE,
         SCORE,
         DROPPED,
+        EMBEDDING,
         DUPLICATE,
         SAMPLE,
         SHARD,
