@@ -72,6 +72,7 @@ _BY_TYPE = {
     pa.string(): "",
     pa.int64(): 0,
     pa.int32(): 0,
+    pa.list_(pa.float32()): [],
     pa.timestamp("us", tz="UTC"): datetime(2026, 1, 1, tzinfo=UTC),
 }
 _DEFAULTS = {
