@@ -9,6 +9,7 @@ so far: hash lists, files, response headers, host files, registries.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -30,7 +31,11 @@ SELECT image.pair_id, active.rule_id, CAST(NULL AS INTEGER) AS distance
 FROM image JOIN active ON active.scope = 'sha256' AND active.key = image.sha256
 """
 
-COMPARABLE = "SELECT * FROM image WHERE status = 'ok' AND pdq_quality >= $min_quality"
+# Pictures are taken in parts, which a condition on the table itself keeps small from the start.
+COMPARABLE = """
+SELECT pair_id, phash, pdq_dihedral, iscc_image FROM image
+WHERE status = 'ok' AND pdq_quality >= $min_quality AND ((pair_id % $parts) + $parts) % $parts = $part
+"""
 
 PHASH_LIST = "SELECT rule_id, 0 AS word, phash_bits(key) AS bits FROM active WHERE scope = 'phash'"
 PHASH_LOOK = "SELECT pair_id, 0 AS turn, 0 AS word, phash AS bits FROM comparable"
@@ -162,30 +167,26 @@ def hits(engine: Engine, policy: Policy) -> bool:
 
     Returns: whether ISCCs are listed: then a picture without one could not be compared.
     """
-    engine.step("comparable", COMPARABLE, min_quality=policy.pdq_min_quality)
     engine.step("bytes_hit", BYTES_HIT)
     for name, sql in (("final", FINAL), ("moved", MOVED), ("moved_parent", MOVED_PARENT), ("moved_hit", MOVED_HIT)):
         engine.step(name, sql)
     engine.step("file_creator", FILE_CREATOR)
     engine.step("creator_hit", CREATOR_HIT)
     engine.step("list_word", PHASH_LIST, keep=True)
-    engine.step("look_word", PHASH_LOOK)
-    _near.listed(engine, 1, policy.phash_max_distance)
+    _near.listed(engine, 1, policy.phash_max_distance, _look(engine, policy, look_word=PHASH_LOOK))
     engine.step("phash_hit", LOOK_HIT, keep=True)
     engine.register("word", pa.table({"word": pa.array(range(PDQ_WORDS), pa.int32())}))
     engine.register("turn", pa.table({"turn": pa.array(range(8 if policy.pdq_dihedral else 1), pa.int32())}))
     engine.step("pdq_key", PDQ_KEY)
-    engine.step("pdq_turn", PDQ_TURN)
     engine.step("list_word", PDQ_LIST, keep=True)
-    engine.step("look_word", PDQ_LOOK)
-    _near.listed(engine, PDQ_WORDS, policy.pdq_max_distance)
+    look = _look(engine, policy, pdq_turn=PDQ_TURN, look_word=PDQ_LOOK)
+    _near.listed(engine, PDQ_WORDS, policy.pdq_max_distance, look)
     engine.step("pdq_hit", LOOK_HIT, keep=True)
     coded = bool(engine.rows("SELECT count(*) AS rows FROM active WHERE scope = 'iscc'")["rows"][0].as_py())
     if coded:
         engine.step("iscc_key", ISCC_KEY, keep=True)
         engine.step("list_word", ISCC_LIST, keep=True)
-        engine.step("look_word", ISCC_LOOK)
-        _near.listed(engine, 1, policy.iscc_max_distance)
+        _near.listed(engine, 1, policy.iscc_max_distance, _look(engine, policy, look_word=ISCC_LOOK))
         engine.step("iscc_file", ISCC_FILE)
         engine.step("iscc_hit", ISCC_HIT, keep=True)
     if policy.ignore_query_for:
@@ -193,3 +194,14 @@ def hits(engine: Engine, policy: Policy) -> bool:
     more = (ISCC_TOO if coded else "") + (QUERY_TOO if policy.ignore_query_for else "")
     engine.step("hit", HIT + more)
     return coded
+
+
+def _look(engine: Engine, policy: Policy, **steps: str) -> Callable[[int, int], None]:
+    """What names the looks of a part of the pictures, by steps over ``comparable``."""
+
+    def look(part: int, parts: int) -> None:
+        engine.step("comparable", COMPARABLE, min_quality=policy.pdq_min_quality, part=part, parts=parts)
+        for name, sql in steps.items():
+            engine.step(name, sql)
+
+    return look
