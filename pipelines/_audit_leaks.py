@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
@@ -47,6 +48,8 @@ PDQ_LOOK = """
 SELECT pair_id, 0 AS turn, word.word, pdq_word(pdq, word.word) AS bits
 FROM looked_at CROSS JOIN word WHERE side = 'trained' AND pdq IS NOT NULL
 """
+
+TRAINED_PART = "SELECT * FROM trained_word WHERE ((pair_id % $parts) + $parts) % $parts = $part"
 
 TIE = """
 SELECT rule_id AS tested_id, pair_id AS trained_id, 'pdq' AS hash, distance FROM pdq_tie
@@ -145,11 +148,15 @@ def _tie(engine: DuckDBEngine, dedup: Dedup) -> dict[str, int]:
         # A job that does not deduplicate by a hash still wants to know.
         radii[name] = usual if given is None else given
         engine.step("list_word", listed, keep=True)
-        engine.step("look_word", look, keep=True)
-        _near.listed(engine, words, radii[name])
+        engine.step("trained_word", look, keep=True)
+        _near.listed(engine, words, radii[name], partial(_look, engine))
         engine.step(f"{name}_tie", "SELECT rule_id, pair_id, distance FROM listed", keep=True)
     engine.step("tie", TIE, keep=True)
     return radii
+
+
+def _look(engine: DuckDBEngine, part: int, parts: int) -> None:
+    engine.step("look_word", TRAINED_PART, part=part, parts=parts)
 
 
 def _whole(kind: str, leaked: int, tested: int, limit: float) -> Row:

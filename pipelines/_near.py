@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ..udfs.arrow import pc
 from ..udfs.bands import Band, bands, list_bands, probe_table
@@ -61,9 +61,7 @@ def near(engine: Engine, words: int, radius: int) -> None:
 # A list against pictures: the list does all the flipping, so that pictures, which are many more, show one value a
 # band. A picture may turn up several times, once for each way it may be turned. Every join has a side of bounded size:
 # pictures are taken in parts, and bands one after the other where a list becomes many rows in them.
-LOOK_PART = """
-SELECT pair_id, turn, word, bits FROM look_word WHERE ((pair_id % $parts) + $parts) % $parts = $part
-"""
+LOOK_PART = "SELECT pair_id, turn, word, bits FROM look_word"
 
 LIST_PROBED = """
 SELECT list_word.rule_id, list_word.bits, near_probe.limit_bits,
@@ -107,21 +105,27 @@ _LOOKS_AT_ONCE = 10_000_000
 _PROBES_AT_ONCE = 20_000_000
 
 
-def listed(engine: Engine, words: int, radius: int) -> None:
+def listed(engine: Engine, words: int, radius: int, look: Callable[[int, int], None]) -> None:
     """Name ``listed`` on an engine: rule_id, pair_id and distance of all pictures within a radius of a list.
 
-    Memory is bounded by the list and ten million pictures, however many there are.
+    Memory is bounded by the list and ten million hashes of pictures, however many there are.
 
-    Needs the relations ``list_word`` (rule_id: int64, word: int32, bits: int64) and ``look_word`` (pair_id: int64,
-    turn: int32, word: int32, bits: int64), ``words`` rows for each hash. ``look_word`` may be a step that is not kept.
+    Args:
+        engine: has the relation ``list_word`` (rule_id: int64, word: int32, bits: int64), ``words`` rows for each hash.
+        words: 64-bit words of a hash.
+        radius: most bits that may differ.
+        look: called with (part, parts), names ``look_word`` (pair_id: int64, turn: int32, word: int32, bits: int64),
+            likewise, of the pictures whose id leaves ``part`` when divided by ``parts``, both taken as never negative.
     """
     entries = _count(engine, "SELECT count(*) AS rows FROM list_word") // words
+    look(0, 1)
     looks = _count(engine, "SELECT count(*) AS rows FROM look_word") // words if entries else 0
     parts = math.ceil(looks / _LOOKS_AT_ONCE)
     plan = list_bands(words, radius, entries, math.ceil(looks / max(parts, 1)))
     found = [NOT_LISTED]
     for part in range(parts):
-        engine.step("look_part", LOOK_PART, keep=True, part=part, parts=parts)
+        look(part, parts)
+        engine.step("look_part", LOOK_PART, keep=True)
         _candidates(engine, list(_batches(plan, entries)), words, radius)
         engine.step("turn_distance", TURN_DISTANCE)
         engine.step(f"listed_{part}", LISTED, keep=True, radius=radius)

@@ -9,6 +9,7 @@ so far: hash lists, files, response headers, host files, registries.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -30,7 +31,11 @@ SELECT image.pair_id, active.rule_id, CAST(NULL AS INTEGER) AS distance
 FROM image JOIN active ON active.scope = 'sha256' AND active.key = image.sha256
 """
 
-COMPARABLE = "SELECT * FROM image WHERE status = 'ok' AND pdq_quality >= $min_quality"
+# Pictures are taken in parts, which a condition on the table itself keeps small from the start.
+COMPARABLE = """
+SELECT pair_id, phash, pdq_dihedral, iscc_image FROM image
+WHERE status = 'ok' AND pdq_quality >= $min_quality AND ((pair_id % $parts) + $parts) % $parts = $part
+"""
 
 PHASH_LIST = "SELECT rule_id, 0 AS word, phash_bits(key) AS bits FROM active WHERE scope = 'phash'"
 PHASH_LOOK = "SELECT pair_id, 0 AS turn, 0 AS word, phash AS bits FROM comparable"
@@ -116,7 +121,10 @@ HIT_TOO = {
 # Pictures that lack what a list is compared with: they were fetched when nobody asked for it.
 UNMADE = "SELECT pair_id, 'none' AS scope FROM image WHERE FALSE"
 UNMADE_TOO = {
-    "pdq": " UNION ALL SELECT pair_id, 'pdq' AS scope FROM comparable WHERE pdq_dihedral IS NULL",
+    "pdq": """
+UNION ALL
+SELECT pair_id, 'pdq' AS scope FROM image WHERE status = 'ok' AND pdq_quality >= $min_quality AND pdq_dihedral IS NULL
+""",
     "iscc": " UNION ALL SELECT pair_id, 'iscc' AS scope FROM image WHERE status = 'ok' AND iscc_instance IS NULL",
 }
 
@@ -173,7 +181,6 @@ def hits(engine: Engine, policy: Policy) -> None:
     fetching has not made what they list. Needs ``pair``, ``image`` and ``active``, the rules in force.
     """
     listed = set(engine.rows("SELECT DISTINCT scope FROM active")["scope"].to_pylist())
-    engine.step("comparable", COMPARABLE, min_quality=policy.pdq_min_quality)
     engine.step("bytes_hit", BYTES_HIT)
     for name, sql in (("final", FINAL), ("moved", MOVED), ("moved_parent", MOVED_PARENT), ("moved_hit", MOVED_HIT)):
         engine.step(name, sql)
@@ -187,13 +194,13 @@ def hits(engine: Engine, policy: Policy) -> None:
         _by_policy.query_hits(engine, policy, MOVED_PLACE)
     engine.step("hit", HIT + "".join(sql for scope, sql in HIT_TOO.items() if scope in more))
     needed = listed if policy.pdq_dihedral else listed - {"pdq"}
-    engine.step("unmade", UNMADE + "".join(sql for scope, sql in UNMADE_TOO.items() if scope in needed))
+    lacking = UNMADE + "".join(sql for scope, sql in UNMADE_TOO.items() if scope in needed)
+    engine.step("unmade", lacking, min_quality=policy.pdq_min_quality)
 
 
 def _phash_hits(engine: Engine, policy: Policy) -> None:
     engine.step("list_word", PHASH_LIST, keep=True)
-    engine.step("look_word", PHASH_LOOK)
-    _near.listed(engine, 1, policy.phash_max_distance)
+    _near.listed(engine, 1, policy.phash_max_distance, _look(engine, policy, look_word=PHASH_LOOK))
     engine.step("phash_hit", LOOK_HIT, keep=True)
 
 
@@ -201,17 +208,26 @@ def _pdq_hits(engine: Engine, policy: Policy) -> None:
     engine.register("word", pa.table({"word": pa.array(range(PDQ_WORDS), pa.int32())}))
     engine.register("turn", pa.table({"turn": pa.array(range(8 if policy.pdq_dihedral else 1), pa.int32())}))
     engine.step("pdq_key", PDQ_KEY)
-    engine.step("pdq_turn", PDQ_TURN)
     engine.step("list_word", PDQ_LIST, keep=True)
-    engine.step("look_word", PDQ_LOOK)
-    _near.listed(engine, PDQ_WORDS, policy.pdq_max_distance)
+    look = _look(engine, policy, pdq_turn=PDQ_TURN, look_word=PDQ_LOOK)
+    _near.listed(engine, PDQ_WORDS, policy.pdq_max_distance, look)
     engine.step("pdq_hit", LOOK_HIT, keep=True)
 
 
 def _iscc_hits(engine: Engine, policy: Policy) -> None:
     engine.step("iscc_key", ISCC_KEY, keep=True)
     engine.step("list_word", ISCC_LIST, keep=True)
-    engine.step("look_word", ISCC_LOOK)
-    _near.listed(engine, 1, policy.iscc_max_distance)
+    _near.listed(engine, 1, policy.iscc_max_distance, _look(engine, policy, look_word=ISCC_LOOK))
     engine.step("iscc_file", ISCC_FILE)
     engine.step("iscc_hit", ISCC_HIT, keep=True)
+
+
+def _look(engine: Engine, policy: Policy, **steps: str) -> Callable[[int, int], None]:
+    """What names the looks of a part of the pictures, by steps over ``comparable``."""
+
+    def look(part: int, parts: int) -> None:
+        engine.step("comparable", COMPARABLE, min_quality=policy.pdq_min_quality, part=part, parts=parts)
+        for name, sql in steps.items():
+            engine.step(name, sql)
+
+    return look
