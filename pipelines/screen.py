@@ -33,7 +33,7 @@ FROM image JOIN active ON active.scope = 'sha256' AND active.key = image.sha256
 
 # Pictures are taken in parts, which a condition on the table itself keeps small from the start.
 COMPARABLE = """
-SELECT pair_id, phash, pdq_dihedral, iscc_image FROM image
+SELECT pair_id, phash, pdq, pdq_dihedral, iscc_image FROM image
 WHERE status = 'ok' AND pdq_quality >= $min_quality AND ((pair_id % $parts) + $parts) % $parts = $part
 """
 
