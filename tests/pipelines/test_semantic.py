@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from small_world import picture
 
-from fairshard.pipelines import _clip_model, _run, _semantic, balance, dedup, emit
+from fairshard.pipelines import _clip_model, _preflight, _semantic, balance, dedup, emit
 from fairshard.pipelines._catalog import write_catalog
 from fairshard.pipelines._store import write_parquet
 from fairshard.pipelines._vectors import Vectors, read_vectors
@@ -279,7 +279,7 @@ class TestRefusals:
     def test_what_is_no_model(self, make_duckdb_work, model, path, architecture, error, message):
         work = job(make_duckdb_work, model / path, {}, embedding_architecture=architecture)
         with pytest.raises(error, match=message):
-            _run.preflight(work.job, ())
+            _preflight.preflight(work.job, ())
 
     def test_a_checkpoint_with_its_architecture(self, make_duckdb_work, model):
         described = str(model / "toy.json")
@@ -298,11 +298,11 @@ class TestRefusals:
 
     def test_the_extra_is_named(self, make_duckdb_work, model, monkeypatch):
         work = job(make_duckdb_work, model, {})
-        monkeypatch.setitem(_run.EXTRAS, "dedup", (("train", "no_such_module"),))
-        _run.require_extras(work.job, ["dedup"])  # of a model, torch and open_clip are needed, and they are here
-        monkeypatch.setattr(_run.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setitem(_preflight.EXTRAS, "dedup", (("train", "no_such_module"),))
+        _preflight.require_extras(work.job, ["dedup"])  # of a model, torch and open_clip are needed, and they are here
+        monkeypatch.setattr(_preflight.importlib.util, "find_spec", lambda name: None)
         with pytest.raises(MissingExtra, match=r"stage dedup: needs the extra \[train\]"):
-            _run.require_extras(work.job, ["dedup"])
+            _preflight.require_extras(work.job, ["dedup"])
 
     def test_a_radius_has_to_be_stated(self, make_duckdb_work):
         with pytest.raises(ConfigError, match=r"embedding_max_distance: is not given; expected a cosine distance"):
