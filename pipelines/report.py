@@ -102,6 +102,7 @@ _KIND_WORDS = {
     "rsl": "RSL licence file",
     "tdmrep": "TDM reservation",
     "x_robots_tag": "X-Robots-Tag header",
+    "html_meta": "robots meta element",
     "http_status": "HTTP status",
 }
 _REASON_WORDS = {
@@ -109,6 +110,10 @@ _REASON_WORDS = {
     "null_url": "no URL",
     "bad_url": "not a URL",
     "null_caption": "no caption",
+    "damaged_record": "a damaged record of an archive",
+    "format": "a format that holds no photographs (SVG, GIF, icon)",
+    "long_url": "a URL of more than 2,048 characters",
+    "short_caption": "a caption of fewer than five characters",
     "cap_caption": "too many with the same caption",
     "cap_creator": "too many by the same creator",
     "cap_domain": "too many from the same domain",
