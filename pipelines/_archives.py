@@ -101,7 +101,8 @@ class _Rows:
         """The rows as a batch; none are left."""
         count = len(self.url)
         url, caption = _strings(self.url), _strings(self.caption)
-        licences, creators = zip(*(self.own.get(row, (None, None)) for row in range(count)), strict=True)
+        own = [self.own.get(row, (None, None)) for row in range(count)] if self.own else [(None, None)] * count
+        licences, creators = zip(*own, strict=True)
         page_url, title, language = zip(*self.page, strict=True)
         columns = {
             "source_row": pa.array(range(self.first, self.first + count), pa.int64()),
@@ -133,16 +134,23 @@ def _add_wat(record: Record, rows: _Rows) -> None:
     elif page is not None and canonical_key(page.url) is None:
         rows.reject("bad_page_url")
     elif page is not None:
-        base = base_url(page.page, page.url)
-        shown = [(_resolved(base, url), alt) for url, alt in page.pictures[: pages.MAX_IMAGES]]
+        shown = list(_resolved(page.pictures[: pages.MAX_IMAGES], base_url(page.page, page.url)))
         terms = PageTerms(page.url, page.status, page.headers, page.page, _date(page.date))
         rows.add(shown, (page.url, page.title, page.language), terms.said())
         if len(page.pictures) > len(shown):
             rows.reject("page_cut")
 
 
-def _resolved(base: str, url: str) -> str:
-    return url if url.startswith(("https://", "http://")) else absolute(base, url) if url else ""
+def _resolved(pictures: list[tuple[str, str]], base: str) -> Iterator[tuple[str, str]]:
+    """Pictures with absolute URLs. Most are absolute, or begin at the root of the host."""
+    root = absolute(base, "/").rstrip("/")
+    for url, alt in pictures:
+        if url.startswith(("https://", "http://")) or not url.strip():
+            yield url, alt
+        elif url.startswith("/") and not url.startswith(("//", "/\\")):
+            yield root + url, alt
+        else:
+            yield absolute(base, url), alt
 
 
 def _warc_pages(path: str, rows: _Rows) -> Iterator[None]:

@@ -18,7 +18,7 @@ from ._store import file_system
 
 _GZIP = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]")
 _PLAIN = re.compile(rb"WARC/1\.[01]\r?\n")
-_TOKEN = re.compile(r"[A-Za-z0-9_-]+")
+_TOKEN, _LENGTH = re.compile(r"[A-Za-z0-9_-]+"), re.compile(r"[0-9]{1,30}")
 _LONGEST_MARK = 10
 _BLOCK_BYTES = 1 << 20
 _TRIES = 1_000
@@ -34,17 +34,25 @@ class Record:
 
     Attributes:
         kind: its type, such as ``response``.
-        uri: its ``WARC-Target-URI``; empty if it has none.
-        date: its ``WARC-Date``; likewise.
+        headers: its own, not those of HTTP.
         content: its block, up to the bytes asked for.
         cut: whether the block is longer.
     """
 
     kind: str = ""
-    uri: str = ""
-    date: str = ""
+    headers: Any = None
     content: bytes = b""
     cut: bool = False
+
+    @property
+    def uri(self) -> str:
+        """Its ``WARC-Target-URI``; empty if it has none."""
+        return self.headers.get("WARC-Target-URI") or ""
+
+    @property
+    def date(self) -> str:
+        """Its ``WARC-Date``; likewise."""
+        return self.headers.get("WARC-Date") or ""
 
 
 DAMAGED = Record()
@@ -128,11 +136,12 @@ def _whole(file: _File, run: _Run, kinds: tuple[str, ...], max_bytes: int) -> It
             kind = types.get(int(found.record_type), "unknown")
             size = found.content_length
             content = found.reader.read(min(size, max_bytes))
-            if not _is_stated(found.headers, size) or len(content) < min(size, max_bytes) or _NEXT_RECORD in content:
+            if len(content) < min(size, max_bytes) or _NEXT_RECORD in content:
+                return
+            if (kind == "unknown" or size == 0) and not _is_whole(found.headers, size):
                 return
             if kind != "unknown":
-                uri, date = (found.headers.get(name) or "" for name in ("WARC-Target-URI", "WARC-Date"))
-                yield Record(kind, uri, date, content, size > max_bytes)
+                yield Record(kind, found.headers, content, size > max_bytes)
     except (OSError, ValueError):
         if file.error is not None:
             raise file.error from None
@@ -140,11 +149,10 @@ def _whole(file: _File, run: _Run, kinds: tuple[str, ...], max_bytes: int) -> It
     run.ended = True
 
 
-def _is_stated(headers: Any, size: int) -> bool:
-    """Whether a record has a type and a length, and the length is what was read of it: nonsense is read as 0."""
-    stated = (headers.get("Content-Length") or "").strip()
-    kind = (headers.get("WARC-Type") or "").strip()
-    return _TOKEN.fullmatch(kind) is not None and bool(stated) and (stated.lstrip("0") or "0") == str(size)
+def _is_whole(headers: Any, size: int) -> bool:
+    """Whether a record names its type and its length. FastWARC reads a length that is nonsense as 0."""
+    kind, length = ((headers.get(name) or "").strip() for name in ("WARC-Type", "Content-Length"))
+    return _TOKEN.fullmatch(kind) is not None and _LENGTH.fullmatch(length) is not None and int(length) == size
 
 
 def _find(file: _File, mark: re.Pattern[bytes], start: int) -> int | None:

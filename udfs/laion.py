@@ -1,7 +1,7 @@
 """What LAION threw away before it asked for a picture, as reasons.
 
-Source: the worker that made LAION-400M and LAION-5B (github.com/rvencu/crawlingathome-gpu-hcloud and
-github.com/TheoCoombes/crawlingathome: ``parse_wat``), and Schuhmann et al., LAION-400M (arXiv:2111.02114), section 2.
+Source: ``parse_wat`` of the crawling@home workers, such as github.com/Wikidepia/crawlingathome-worker, and Schuhmann
+et al., LAION-400M (arXiv:2111.02114), section 2.
 Not taken over: its lists of blocked and dead domains, its bloom filters (equal pairs are found exactly), English alone
 (``filter.languages`` does that), and ``ftfy``. Its rule on formats looked for ``.svg``, ``.gif`` and ``.ico`` anywhere
 in a URL and so lost ``www.iconfinder.com``; here the path has to end so.

@@ -54,8 +54,8 @@ def envelope(content: bytes) -> Envelope | None:
     response = _at(said, "Payload-Metadata", "HTTP-Response-Metadata")
     page = _at(response, "HTML-Metadata")
     links = _objects(page.get("Links"))
-    pictures = [(_text(link.get("url")), _text(link.get("alt"))) for link in links if link.get("path") == _PICTURE]
-    if not pictures:
+    found = [link for link in links if link.get("path") == _PICTURE]
+    if not found:
         return None
     about, head = _at(said, "WARC-Header-Metadata"), _at(page, "Head")
     metas = tuple((name, _text(meta.get("content"))) for meta in _objects(head.get("Metas")) if (name := _name(meta)))
@@ -64,10 +64,10 @@ def envelope(content: bytes) -> Envelope | None:
         _text(about.get("WARC-Date")),
         _status(_text(_at(response, "Response-Message").get("Status"))),
         tuple(_headers(_at(response, "Headers"))),
-        Page(metas, tuple(_licences(links, head)), (), _text(head.get("Base"))),
+        Page(metas, tuple(_licences(links, head)) if b"license" in content else (), (), _text(head.get("Base"))),
         _text(head.get("Title")),
         next((text for name, text in metas if name in ("html@/lang", "html@/xml:lang")), ""),
-        pictures,
+        [(_text(link.get("url")), _text(link.get("alt"))) for link in found],
     )
 
 
@@ -79,15 +79,17 @@ def _at(value: Any, *names: str) -> dict:
 
 
 def _objects(value: object) -> list[dict]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    if not isinstance(value, list):
+        return []
+    return value if set(map(type, value)) == {dict} else [item for item in value if isinstance(item, dict)]
 
 
 def _text(value: object) -> str:
-    return value.strip() if isinstance(value, str) else str(value) if isinstance(value, int) else ""
+    return value if type(value) is str else str(value) if type(value) is int else ""
 
 
 def _name(meta: dict) -> str:
-    return _text(meta.get("name")).lower()
+    return _text(meta.get("name")).strip().lower()
 
 
 def _status(text: str) -> int:
