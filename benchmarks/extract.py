@@ -74,8 +74,8 @@ def _speed(path: str, rounds: int) -> None:
 
 
 def _timed(run: Callable[[], Any], rounds: int) -> tuple[Any, float]:
-    seconds = []
-    found = None
+    seconds: list[float] = []
+    found: Any = []
     for _ in range(rounds + 1):  # the first is to warm up
         start = time.process_time()
         found = run()

@@ -16,7 +16,6 @@ from ..schemas.verdicts import NONE
 from ..udfs.signals import Evidence, Response, html_meta, licence, tdmrep
 from ..udfs.signals.html_page import Page
 from ..udfs.signals.image_object import ImageObject
-from ._answer import Hop
 from ._headers import HEADERS, said_in_headers
 from ._said import AGENT, Said
 
@@ -54,7 +53,7 @@ class PageTerms:
         # Without a media type the page counts as what it shows: pictures, which `noimageai` is about.
         headers = tuple((name.lower(), value) for name, value in self.headers if name.lower() in HEADERS)
         if headers:
-            for said in said_in_headers([Hop(self.url, self.status, headers)], self.at):
+            for said in said_in_headers([Response(self.url, self.status, headers)], self.at):
                 yield replace(said, scope="page", hop=None)
 
     def _in_metas(self) -> Iterator[Said]:
