@@ -25,7 +25,7 @@ from ..udfs.urls import canonical_key
 from ._page_terms import PageTerms, licence_of
 from ._raw import RAW, SourceFile
 from ._said import Said
-from ._warc import DAMAGED, Record, records
+from ._warc import DAMAGED, TYPES, Record, records
 
 # Evidence, by the number of the row it is about instead of by its pair.
 SAID = pa.schema([pa.field("source_row", pa.int64()), *(field for field in SIGNAL.schema if field.name != "pair_id")])
@@ -41,8 +41,7 @@ _LOOK_AHEAD = 100
 
 def holds_records(path: str) -> bool:
     """Whether a file is a WARC file at all: whether one of its first records can be read."""
-    every = ("warcinfo", "response", "resource", "request", "metadata", "revisit", "conversion", "continuation")
-    return any(record.kind for record in islice(records(path, every, 0), _LOOK_AHEAD))
+    return any(record.kind for record in islice(records(path, TYPES, 0), _LOOK_AHEAD))
 
 
 def read(file: SourceFile) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:

@@ -24,6 +24,8 @@ _BLOCK_BYTES = 1 << 20
 _TRIES = 1_000
 """Places in a row where no record begins, after which the rest of a file is given up: a whole file has none."""
 
+TYPES = ("warcinfo", "response", "resource", "request", "metadata", "revisit", "conversion", "continuation")
+
 # A record whose stated length is too large goes on into the next one.
 _NEXT_RECORD = b"\r\n\r\nWARC/1."
 
@@ -127,20 +129,19 @@ class _Run:
 def _whole(file: _File, run: _Run, kinds: tuple[str, ...], max_bytes: int) -> Iterator[Record]:
     """Records from a place on, up to a damaged one or the end."""
     warc = _fastwarc()
-    types = {int(getattr(warc.WarcRecordType, kind)): kind for kind in (*kinds, "unknown")}
+    types = {int(getattr(warc.WarcRecordType, kind)): kind for kind in TYPES}
     file.seek(run.place)
     start = run.place
     try:
-        for found in warc.ArchiveIterator(file, record_types=sum(types), parse_http=False):
+        for found in warc.ArchiveIterator(file, parse_http=False):
             run.place = max(found.stream_pos, start)
-            kind = types.get(int(found.record_type), "unknown")
-            size = found.content_length
-            content = found.reader.read(min(size, max_bytes))
-            if len(content) < min(size, max_bytes) or _NEXT_RECORD in content:
+            kind, size = types.get(int(found.record_type), ""), found.content_length
+            if (not kind or size == 0) and not _is_whole(found.headers, size):
                 return
-            if (kind == "unknown" or size == 0) and not _is_whole(found.headers, size):
-                return
-            if kind != "unknown":
+            if kind in kinds:
+                content = found.reader.read(min(size, max_bytes))
+                if len(content) < min(size, max_bytes) or _NEXT_RECORD in content:
+                    return
                 yield Record(kind, found.headers, content, size > max_bytes)
     except (OSError, ValueError):
         if file.error is not None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from warc_files import html, packed, page, picture, record, wat
 
-from fairshard.pipelines import _archives, _gate, ingest
+from fairshard.pipelines import _archives, _gate, _warc, ingest
 from fairshard.pipelines._raw import SourceFile
 from fairshard.pipelines._store import Store
 from fairshard.pipelines.cli import main
@@ -287,6 +287,14 @@ def test_a_file_that_ends_too_early_gives_what_is_whole(tmp_path):
 def test_a_member_without_a_record_ends_nothing(tmp_path):
     data = packed(html(page("0.jpg")), b"", html(page("1.jpg")), b"")
     assert read(tmp_path, data, "a.warc.gz") == (["0.jpg", "1.jpg"], {})
+
+
+def test_records_of_other_types_are_passed_over_once(tmp_path, monkeypatch):
+    asked = record("request", b"GET / HTTP/1.1\r\n\r\n")
+    found, begun = _warc._whole, []
+    monkeypatch.setattr(_warc, "_whole", lambda file, run, *more: begun.append(run.place) or found(file, run, *more))
+    assert read(tmp_path, packed(html(page("1.jpg")), *[asked] * 500), "a.warc.gz") == (["1.jpg"], {})
+    assert len(begun) <= 2
 
 
 def test_records_that_are_no_pages_are_counted_by_reason(tmp_path):
