@@ -71,7 +71,11 @@ REJECTED = Table(
         [
             _column("source", pa.string(), "Name of the source"),
             _column("source_row", pa.int64(), "Row in the source, from 0"),
-            _column("reason", pa.string(), "null_url, bad_url, null_caption, duplicate_row, short_caption, damaged_record, ..."),
+            _column(
+                "reason",
+                pa.string(),
+                "null_url, bad_url, null_caption, duplicate_row, short_caption, damaged_record, ...",
+            ),
         ]
     ),
 )
