@@ -30,7 +30,7 @@ def candidates(raw: pa.RecordBatch, caption_max_chars: int) -> pa.RecordBatch:
     """Canonical form of raw rows.
 
     Args:
-        raw: ``_sources.RAW``.
+        raw: ``_raw.RAW``; a reason that stands there counts.
         caption_max_chars: where captions are cut.
 
     Returns:
@@ -42,17 +42,17 @@ def candidates(raw: pa.RecordBatch, caption_max_chars: int) -> pa.RecordBatch:
     trimmed = pc.utf8_trim_whitespace(url)
     href, key = href_and_key(trimmed)
     text = caption_clean(caption, pa.repeat(pa.scalar(caption_max_chars, pa.int32()), count))
-    reason = pc.case_when(
+    own = pc.case_when(
         pc.make_struct(
-            raw.column("malformed"),
             pc.or_(url_broken, caption_broken),
             pc.fill_null(pc.equal(pc.binary_length(trimmed), 0), True),
             pc.is_null(href),
             pc.is_null(key),
             pc.is_null(text),
         ),
-        "malformed_row", "bad_encoding", "null_url", "bad_url", "unsupported_scheme", "null_caption",
+        "bad_encoding", "null_url", "bad_url", "unsupported_scheme", "null_caption",
     )  # fmt: skip
+    reason = pc.coalesce(raw.column("reason"), own)
     usable = pc.is_null(reason)
     pair_id, check_id = two_hashes(pc.binary_join_element_wise(key, text, _SEPARATOR, null_handling="emit_null"))
     columns = {

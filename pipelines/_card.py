@@ -48,6 +48,7 @@ _KINDS = {
     "rsl": "an RSL licence file (named in robots.txt or header)",
     "tdmrep": "a TDM reservation (tdmrep.json or header)",
     "x_robots_tag": "an X-Robots-Tag header (noai, noimageai)",
+    "html_meta": "a robots meta element of the page (noai, noimageai)",
     "http_status": "the status 402 Payment Required",
     "xmp": "a reservation in the file's metadata (plus:DataMining in XMP)",
     "c2pa": "a C2PA or CAWG training-mining assertion in the file",

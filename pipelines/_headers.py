@@ -17,7 +17,7 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Kinds that headers can state. Where one binds, its refusal ends an exchange before the body is read.
 KINDS = frozenset({x_robots_tag.KIND, content_signal.KIND, aipref.KIND, tdmrep.KIND})
 
-_HEADERS = frozenset(
+HEADERS = frozenset(
     name.lower()
     for name in (x_robots_tag.HEADER, content_signal.HEADER, aipref.HEADER, tdmrep.RESERVATION, tdmrep.POLICY)
 )
@@ -33,7 +33,7 @@ def said_in_headers(hops: Sequence[Any], at: datetime) -> Iterator[Said]:
     """
     if not hops:
         return
-    if any(name in _HEADERS for hop in hops for name, _ in hop.headers):
+    if any(name in HEADERS for hop in hops for name, _ in hop.headers):
         responses = responses_of(hops)
         for number, response in enumerate(responses):
             for evidence, only_if in _of_each(response, number == len(responses) - 1):

@@ -1,4 +1,4 @@
-"""Reading image-text lists: LAION Parquet, CSV, TSV and JSON lines, as batches with one set of columns.
+"""Sources: finding and checking their files, and reading image-text lists (LAION Parquet, CSV, TSV, JSON lines).
 
 Every format gives ``RAW``: text as bytes, because a row in a broken encoding is set aside, not the whole
 list. Column names are matched whatever their case; a list needs a URL and a text column.
@@ -13,7 +13,7 @@ import json
 import posixpath
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import fsspec
 import numpy as np
@@ -24,32 +24,14 @@ import pyarrow.parquet as pq
 from ..schemas.config import Job, Source
 from ..schemas.errors import SourceError
 from ..udfs.arrow import pc
+from . import _archives
 from ._open_quotes import PLACEHOLDER, closed_quotes
+from ._raw import COLUMNS, RAW, SourceFile
 from ._store import arrow_filesystem, file_system
 
-# Column of the raw schema, its type, and what lists call it. The first alias that is there is read.
-COLUMNS: dict[str, tuple[pa.DataType, tuple[str, ...]]] = {
-    "url": (pa.binary(), ("url", "image_url", "img_url", "image")),
-    "caption": (pa.binary(), ("text", "caption", "alt", "alt_text", "top_caption")),
-    "page_url": (pa.binary(), ("page_url", "page", "source_page")),
-    "width_px": (pa.float64(), ("width", "original_width", "width_px")),
-    "height_px": (pa.float64(), ("height", "original_height", "height_px")),
-    "licence": (pa.binary(), ("license", "licence")),
-    "creator": (pa.binary(), ("creator", "author", "artist", "photographer")),
-    "similarity": (pa.float64(), ("similarity", "clip_similarity")),
-    "nsfw": (pa.binary(), ("nsfw",)),
-    "p_unsafe": (pa.float64(), ("punsafe", "p_unsafe")),
-    "p_watermark": (pa.float64(), ("pwatermark", "p_watermark")),
-    "aesthetic": (pa.float64(), ("aesthetic_score", "aesthetic", "aesthetics")),
-}
-RAW = pa.schema(
-    [
-        pa.field("source_row", pa.int64()),
-        pa.field("malformed", pa.bool_()),
-        *(pa.field(name, kind) for name, (kind, _) in COLUMNS.items()),
-    ]
-)
 _ENDINGS = {".parquet": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_ENDINGS |= {".wat": "wat", ".warc": "warc"}
+ARCHIVES = frozenset({"wat", "warc"})
 _BATCH_ROWS = 65_536
 _PART_ROWS = 1_000_000
 _BLOCK_BYTES = 16 << 20
@@ -58,27 +40,6 @@ _FIRST_LINES = 100
 _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 # What a file that is damaged or of another format makes the readers raise.
 _UNREADABLE = (pa.ArrowException, OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError)
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """One file of a source: what a worker is given.
-
-    Attributes:
-        source: name in tables; of a glob, the source's name and the file's.
-        path: absolute path or URL.
-        format: parquet, csv, tsv or jsonl.
-        stamp: size and time of change, so that an edited list is read again.
-        row_groups: the first that is read and the first that is not, of a part of a Parquet file.
-        first_row: number of its first row in the whole file.
-    """
-
-    source: str
-    path: str
-    format: str
-    stamp: str
-    row_groups: tuple[int, int] | None = None
-    first_row: int = 0
 
 
 def resolve(job: Job) -> list[SourceFile]:
@@ -118,17 +79,22 @@ def parts(file: SourceFile) -> list[SourceFile]:
     return found or [file]
 
 
-def read(file: SourceFile) -> Iterator[pa.RecordBatch]:
-    """The rows of a list or a part of one as ``RAW`` batches, in order, ``source_row`` counting from 0.
+def read(file: SourceFile) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch | None]]:
+    """The rows of a source or a part of one as ``RAW`` batches, in order, ``source_row`` counting from 0.
 
-    A row that is not of the format (another number of cells, an open quote, broken JSON) comes with ``malformed`` set.
+    A row that is not of the format (another number of cells, an open quote, broken JSON) comes with a ``reason``. With
+    each batch of an archive come the ``_archives.SAID`` rows about it.
 
     Raises:
-        SourceError: the file ends too early or is damaged.
+        SourceError: the file ends too early or is damaged, or cannot be read.
     """
     readers = {"parquet": _read_parquet, "csv": _read_csv, "tsv": _read_csv, "jsonl": _read_jsonl}
     try:
-        yield from readers[file.format](file)
+        if file.format in ARCHIVES:
+            yield from _archives.read(file)
+        else:
+            for batch in readers[file.format](file):
+                yield batch, None
     except _UNREADABLE as error:
         raise SourceError(file.path, f"cannot be read to its end ({_short(error)})", f"whole {file.format}") from error
 
@@ -161,6 +127,8 @@ def _resolve_one(source: Source, path: str) -> Iterator[SourceFile]:
 def _check(file: SourceFile) -> bool:
     """Refuse what is no image-text list. Returns whether it has a row."""
     try:
+        if file.format in ARCHIVES:
+            return _check_archive(file)
         names, has_rows = _head(file)
     except _UNREADABLE as error:
         raise SourceError(file.path, f"cannot be read ({_short(error)})", f"{file.format}") from error
@@ -175,6 +143,13 @@ def _check(file: SourceFile) -> bool:
     if twice:
         raise SourceError(file.path, f"has two columns called '{twice}'", "a name of its own for each")
     return has_rows
+
+
+def _check_archive(file: SourceFile) -> bool:
+    """Refuse a file without records. Whether some of them show pictures is not known before all are read."""
+    if not _archives.holds_records(file.path):
+        raise SourceError(file.path, "holds no WARC record", f"a {file.format.upper()} file, packed with gzip or not")
+    return True
 
 
 def _head(file: SourceFile) -> tuple[list[str] | None, bool]:
@@ -329,7 +304,7 @@ def _raw(
     count = batch.num_rows
     if numbers is None:
         numbers = pa.array(np.arange(row, row + count, dtype=np.int64))
-    columns: list[pa.Array] = [numbers, pa.repeat(pa.scalar(False), count)]
+    columns: list[pa.Array] = [numbers, pa.nulls(count, pa.string())]
     for column, (kind, _) in COLUMNS.items():
         name = names[column]
         found = pa.nulls(count, kind) if name is None else _as(batch.column(name), kind, file, name)
@@ -357,7 +332,8 @@ def _as(array: pa.Array, kind: pa.DataType, file: SourceFile, name: str) -> pa.A
 def _malformed(numbers: list[int]) -> pa.RecordBatch:
     count = len(numbers)
     empty = [pa.nulls(count, field.type) for field in RAW][2:]
-    return pa.RecordBatch.from_arrays([pa.array(numbers, pa.int64()), pa.array([True] * count), *empty], schema=RAW)
+    reason = pa.repeat(pa.scalar("malformed_row"), count)
+    return pa.RecordBatch.from_arrays([pa.array(numbers, pa.int64()), reason, *empty], schema=RAW)
 
 
 def _open_binary(file: SourceFile) -> pa.NativeFile:

@@ -2,7 +2,7 @@
 
 Registries are matched by URL, prefix, host, domain, creator and licence; Do-Not-Train endpoints are asked about the
 URLs that these leave open (``_endpoints``); every host is asked once for its robots.txt, ai.txt and tdmrep.json, and
-for the RSL files that robots.txt names. What they say becomes ``signal`` rows; the policy gate then decides which pairs
+for the RSL files that robots.txt names. What they say becomes ``signal`` rows, as what pages said has in ``ingest``; the policy gate then decides which pairs
 go no further. A registry that is missing, unreadable or too old refuses the run; an endpoint or a host that gives no
 answer holds its pairs.
 """
@@ -20,7 +20,7 @@ from ._hosts import Ask, ask, host_files, options
 from ._terms import Judge, judge
 from ._work import Work
 
-READS = ("pair",)
+READS = ("pair", "signal")
 WRITES = ("rule", "answer", "host_file", "signal", "dropped")
 
 URL_HIT = "SELECT pair_id, rule_id FROM pair JOIN active ON active.scope = 'url' AND active.key = pair.url_key"

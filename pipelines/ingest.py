@@ -1,4 +1,4 @@
-"""ingest: image-text lists into canonical pairs.
+"""ingest: image-text lists and web archives into canonical pairs.
 
 Every row of every source becomes one ``pair`` or one ``rejected`` row with a reason. The lists are read and
 normalised part by part, in Arrow, and each part is committed; one SQL pass over the ids of all then finds rows that
@@ -6,29 +6,33 @@ say the same as an earlier one, and the parts are written without them.
 
 Source rows whose canonical URL and cleaned caption are equal are one pair: the first, by source name and
 row, stays. A caption is cut at ``ingest.caption_max_chars`` characters.
+
+What pages in archives say becomes ``signal`` rows of the pairs found on them, also of a pair that an earlier row of
+any source had brought.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ..schemas.config import fingerprint
 from ..schemas.errors import SourceError
-from ..schemas.tables import PAIR
+from ..schemas.tables import PAIR, SIGNAL
 from ..udfs.arrow import pc
 from . import _sources
 from ._candidates import candidates, pairs, spooled, unspooled
 from ._progress import log
-from ._sources import SourceFile
-from ._store import Store, Task, read_parquet, write_parquet
+from ._raw import SourceFile
+from ._store import Store, Task, arrow_filesystem, read_parquet, write_parquet
 from ._work import Work
 
 READS = ()
-WRITES = ("pair", "rejected")
+WRITES = ("pair", "rejected", "signal")
 
 # What it takes to find equal rows. Parts are numbered in the order of the sources' names and their rows.
 ROW = pa.schema(
@@ -70,6 +74,20 @@ FROM (
 JOIN source_part ON refused.part = source_part.part
 """
 
+# A page may be in an archive twice: of what one source says twice, the strictest and latest stands.
+SIGNAL_ONCE = """
+SELECT pair_id, kind, verdict, scope, value, source, rule_id, hop, only_if, observed_at, parser
+FROM (
+    SELECT said.*, row_number() OVER (
+        PARTITION BY pair_id, kind, scope, source
+        ORDER BY CASE verdict WHEN 'deny' THEN 0 WHEN 'hold' THEN 1 WHEN 'cond' THEN 2 ELSE 3 END,
+                 CASE WHEN only_if IS NULL THEN 0 ELSE 1 END, observed_at DESC, value
+    ) AS place
+    FROM said
+) AS ranked
+WHERE place = 1
+"""
+
 # Where parts that have been read wait for the last. It is no stage, so nobody takes them for pairs.
 _LISTS = "ingest-lists"
 
@@ -100,11 +118,13 @@ def read(task: Read) -> int:
     number = int(task.partition)
     with Store(task.root).task(_LISTS, task.partition, task.fingerprint) as done:
         found, rows = done.scratch("candidates"), done.scratch("rows")
-        batches = (candidates(raw, task.caption_max_chars) for raw in _sources.read(task.file))
+        said = done.scratch("said")
+        batches = _read(task.file, task.caption_max_chars, said)
         count = write_parquet(rows, ROW, (_row(batch, number) for batch in spooled(batches, found)))
         done.rows_in = count
         done.keep(found, _kept(number, "candidates"))
         done.keep(rows, _kept(number, "rows"))
+        done.keep(said, _kept(number, "said"))
     return count
 
 
@@ -168,6 +188,9 @@ def write_pairs(work: Work, task: Task, parts: Sequence[SourceFile]) -> None:
     work.engine.step("ranked", RANKED)
     work.engine.step("later", LATER, keep=True)
     work.write(task, "rejected", ALL_REJECTED)
+    if said := [work.store.path(_kept(part, "said")) for part in numbers if parts[part].format in _sources.ARCHIVES]:
+        work.engine.scan("said", said, SIGNAL.schema)
+        work.write(task, "signal", SIGNAL_ONCE)
     folder = task.scratch("later")
     work.engine.write(LATER_ROW, folder, LATER_ROW_SCHEMA, partition_by="part")
     tasks = [
@@ -190,6 +213,27 @@ def _read_task(work: Work, number: int, part: SourceFile) -> Read:
 
 def _kept(number: int, kind: str) -> str:
     return f"{_LISTS}/{number:05d}.{kind}"
+
+
+def _read(file: SourceFile, caption_max_chars: int, said_path: str) -> Iterator[pa.RecordBatch]:
+    """The candidates of a part, in order; what is said about them goes to a file of ``signal`` rows."""
+    fs, plain = arrow_filesystem(said_path)
+    with fs.open_output_stream(plain) as sink, pq.ParquetWriter(sink, SIGNAL.schema, compression="zstd") as writer:
+        for raw, said in _sources.read(file):
+            batch = candidates(raw, caption_max_chars)
+            if said is not None and said.num_rows:
+                writer.write_batch(_signals(said, batch))
+            yield batch
+
+
+def _signals(said: pa.RecordBatch, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """``signal`` rows of what is said about rows, without those that are no pairs."""
+    row = pc.index_in(said.column("source_row"), value_set=batch.column("source_row"))
+    pair_id = batch.column("pair_id").take(row)
+    columns = [pair_id if name == "pair_id" else said.column(name) for name in SIGNAL.schema.names]
+    return (
+        pa.RecordBatch.from_arrays(columns, names=SIGNAL.schema.names).filter(pc.is_valid(pair_id)).cast(SIGNAL.schema)
+    )
 
 
 def _row(batch: pa.RecordBatch, part: int) -> pa.RecordBatch:

@@ -103,6 +103,7 @@ _KIND_WORDS = {
     "rsl": "RSL licence file",
     "tdmrep": "TDM reservation",
     "x_robots_tag": "X-Robots-Tag header",
+    "html_meta": "robots meta element",
     "http_status": "HTTP status",
 }
 _DISTANCE_WORDS = {

@@ -23,7 +23,7 @@ Scope = Literal[
 
 @dataclass(frozen=True)
 class Source:
-    """An image-text list.
+    """An image-text list, or a web archive.
 
     Attributes:
         path: file or glob, relative to the config file; any fsspec URL.
@@ -32,7 +32,7 @@ class Source:
     """
 
     path: str
-    format: Literal["auto", "parquet", "csv", "tsv", "jsonl"] = "auto"
+    format: Literal["auto", "parquet", "csv", "tsv", "jsonl", "wat", "warc"] = "auto"
     name: str | None = None
 
 

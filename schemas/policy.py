@@ -27,6 +27,7 @@ Kind = Literal[
     "rsl",
     "tdmrep",
     "x_robots_tag",
+    "html_meta",
     "http_status",
     "xmp",
     "c2pa",

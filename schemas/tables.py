@@ -45,6 +45,8 @@ PAIR = Table(
             _column("host", pa.string(), "Lower-case host (punycode), without www. and port"),
             _column("domain", pa.string(), "Registrable domain by the public suffix list; the host if it has none"),
             _optional("page_url", pa.string(), "The page the image was found on"),
+            _optional("page_title", pa.string(), "Its title"),
+            _optional("page_language", pa.string(), "Its language, as it states it"),
             _column("caption", pa.string(), "Text, control characters cleaned, cut at ingest.caption_max_chars"),
             _column("source", pa.string(), "Name of the source"),
             _column("source_row", pa.int64(), "Row in the source, from 0"),
@@ -69,7 +71,11 @@ REJECTED = Table(
         [
             _column("source", pa.string(), "Name of the source"),
             _column("source_row", pa.int64(), "Row in the source, from 0"),
-            _column("reason", pa.string(), "null_url, bad_url, unsupported_scheme, null_caption, duplicate_row, ..."),
+            _column(
+                "reason",
+                pa.string(),
+                "null_url, bad_url, null_caption, duplicate_row, short_caption, damaged_record, ...",
+            ),
         ]
     ),
 )
@@ -149,7 +155,7 @@ SIGNAL = Table(
                 "kind", pa.string(), "Protocol: registry, hash_list, robots_txt, content_signal, aipref, ai_txt, ..."
             ),
             _column("verdict", pa.string(), "deny, hold, cond, allow or none"),
-            _column("scope", pa.string(), "What the statement is about: url, host, domain, asset, sha256, ..."),
+            _column("scope", pa.string(), "What the statement is about: url, host, domain, asset, page, sha256, ..."),
             _optional("value", pa.string(), "The raw statement; null if the rule is sensitive"),
             _column("source", pa.string(), "Where it was said: registry name, URL of the file, header of a URL"),
             _optional("rule_id", pa.int64(), "The registry entry, where there is one"),

@@ -45,7 +45,7 @@ def test_every_row_ends_in_exactly_one_place(sample):
     rows = {}
     for name, ending in (("pairs", "parquet"), ("more", "csv")):
         file = SourceFile(name, str(FOLDER / f"{name}.{ending}"), ending, "")
-        rows[name] = sum(batch.num_rows for batch in read(file))
+        rows[name] = sum(batch.num_rows for batch, _ in read(file))
     counted = collections.Counter(row["source"] for table in ("pair", "rejected") for row in sample.rows(table))
     assert counted == rows
     assert sum(rows.values()) >= 800

@@ -61,9 +61,9 @@ def rows_of(tmp_path: Path, name: str, data: bytes) -> tuple[dict[int, str], lis
     path.write_bytes(data)
     ending = name.removesuffix(".gz").rpartition(".")[2]
     good, bad = {}, []
-    for batch in read(SourceFile("list", str(path), ending, "")):
+    for batch, _ in read(SourceFile("list", str(path), ending, "")):
         for row in batch.to_pylist():
-            if row["malformed"]:
+            if row["reason"]:
                 bad.append(row["source_row"])
             else:
                 good[row["source_row"]] = (row["url"] or b"").decode()
@@ -269,7 +269,7 @@ def test_text_columns_of_any_type(tmp_path, kind):
     (tmp_path / "list.parquet").write_bytes(
         parquet(url=pa.array([URL.format(1), None]).cast(kind), text=pa.array(["w", "w"]).cast(kind))
     )
-    (batch,) = read(SourceFile("list", str(tmp_path / "list.parquet"), "parquet", ""))
+    ((batch, _),) = read(SourceFile("list", str(tmp_path / "list.parquet"), "parquet", ""))
     assert batch.column("url").to_pylist() == [URL.format(1).encode(), None]
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import codecs
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -72,8 +72,13 @@ def parse(body: bytes) -> Page:
         body: the page; UTF-16 if a byte order mark says so, else read as UTF-8. Other encodings of the web hold
             ASCII, and directives and URLs are ASCII.
     """
+    return of_tags(tags(_decoded(body[:MAX_BYTES])))
+
+
+def of_tags(found: Iterable[Tag]) -> Page:
+    """What the start tags of a page hold of it."""
     metas, licences, json_ld, base = [], [], [], ""
-    for tag in tags(_decoded(body[:MAX_BYTES])):
+    for tag in found:
         if tag.name == "meta" and tag.get("name"):
             metas.append((tag.get("name").lower(), tag.get("content")))
         elif tag.name in ("a", "area", "link") and "license" in tag.get("rel").lower().split():

@@ -6,19 +6,17 @@ accepts its id: whether training meets them is not for a reader of licences to s
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
-
-import ada_url
 
 from ...schemas.verdicts import ALLOW, COND, NONE
 from ..urls import canonical_key
 from . import Evidence, Response
 from .html_page import Page
 from .image_blocks import Blocks
+from .image_object import ImageObject, absolute, by_key
 from .link_header import HEADER, links
 from .rsl import MEDIA_TYPE as RSL_MEDIA_TYPE
 from .xmp_packet import CC_LICENSE, WEB_STATEMENT, properties
@@ -26,9 +24,6 @@ from .xmp_packet import CC_LICENSE, WEB_STATEMENT, properties
 KIND = "licence"
 
 PUBLIC_DOMAIN = frozenset({"cc0-1.0", "cc-pdm-1.0"})
-MAX_NODES = 100_000
-"""Of a JSON-LD document; a page with more is no description of pictures."""
-
 MAX_LINKS = 1_000
 """Different licence links of a page."""
 
@@ -120,17 +115,21 @@ def of_page(page: Page, page_url: str, asset_url: str | None) -> list[Statement]
         asset_url: an image shown on the page: what an ``ImageObject`` says of that very image wins over
             the page. None: the asset is the text of the page.
     """
-    base = _absolute(page_url, page.base) if len(page.base) <= MAX_BASE_CHARS else page_url
+    base = base_url(page, page_url)
     if asset_url is not None:
-        own = list(_of_image(page, base, asset_url))
-        if own:
-            licences = [found for found in own if not found.offer]
-            return licences or own
+        described = by_key(page.json_ld, base).get(canonical_key(asset_url) or "")
+        if described is not None and (own := of_image(described)):
+            return own
     return [
-        statement(_absolute(base, target), "rel=license")
+        statement(absolute(base, target), "rel=license")
         for target, media_type in islice(dict.fromkeys(page.licences), MAX_LINKS)
         if target and media_type != RSL_MEDIA_TYPE
     ]
+
+
+def base_url(page: Page, page_url: str) -> str:
+    """What the links of a page are resolved against."""
+    return absolute(page_url, page.base) if len(page.base) <= MAX_BASE_CHARS else page_url
 
 
 def of_headers(hops: Sequence[Response], url: str) -> list[Statement]:
@@ -138,7 +137,7 @@ def of_headers(hops: Sequence[Response], url: str) -> list[Statement]:
     found = links(hops[-1].lines(HEADER)) if hops else ()
     base = (hops[-1].url if hops else "") or url
     return [
-        statement(_absolute(base, link.target), HEADER)
+        statement(absolute(base, link.target), HEADER)
         for link in found
         if "license" in link.relations and link.media_type != RSL_MEDIA_TYPE and link.anchor is None
     ]
@@ -150,45 +149,7 @@ def of_file(blocks: Blocks) -> list[Statement]:
     return [statement(url, "XMP") for name in (CC_LICENSE, WEB_STATEMENT) for url in found.get(name)]
 
 
-def _of_image(page: Page, base: str, asset_url: str) -> Iterator[Statement]:
-    wanted = canonical_key(asset_url)
-    for node in _image_objects(page.json_ld):
-        named = [*_texts(node.get("contentUrl")), *_texts(node.get("url"))]
-        if wanted is None or wanted not in (canonical_key(_absolute(base, text)) for text in named):
-            continue
-        for text in _texts(node.get("license")):
-            yield statement(_absolute(base, text), "ImageObject")
-        for text in _texts(node.get("acquireLicensePage")):
-            yield Statement(_absolute(base, text), "ImageObject", offer=True)
-
-
-def _image_objects(documents: Iterable[str]) -> Iterator[dict]:
-    for document in documents:
-        try:
-            todo = [json.loads(document)]
-        except (ValueError, RecursionError):
-            continue  # broken JSON-LD states nothing
-        for _ in range(MAX_NODES):
-            if not todo:
-                break
-            node = todo.pop()
-            if isinstance(node, dict):
-                if any(re.split(r"[/:#]", name)[-1] == "ImageObject" for name in _texts(node.get("@type"))):
-                    yield node
-                todo.extend(node.values())
-            elif isinstance(node, list):
-                todo.extend(node)
-
-
-def _texts(value: object) -> list[str]:
-    """The texts or ids of a JSON-LD value, which may be one or a list."""
-    values = value if isinstance(value, list) else [value]
-    named = [item.get("@id", item.get("url")) if isinstance(item, dict) else item for item in values]
-    return [item.strip() for item in named if isinstance(item, str) and item.strip()]
-
-
-def _absolute(base: str, reference: str) -> str:
-    try:
-        return ada_url.join_url(base, reference.strip())
-    except ValueError:
-        return reference
+def of_image(described: ImageObject) -> list[Statement]:
+    """The licences that a page states for one picture; an offer counts where it states none."""
+    licences = [statement(url, "ImageObject") for url in described.licences]
+    return licences or [Statement(url, "ImageObject", offer=True) for url in described.offers]

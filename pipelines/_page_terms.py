@@ -1,0 +1,94 @@
+"""What a page in an archive says about training: its headers, its meta elements, and the licences it states.
+
+A page's statement is about the page. A pair from it takes its caption from the page and was found on it, so what the
+page reserves is reserved for the pair, and reservations of a text count, as do those of the pictures it shows
+(``noimageai``). What a page permits, it permits for itself; it is recorded and permits no picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+
+from ..schemas.verdicts import NONE
+from ..udfs.signals import Evidence, Response, html_meta, licence, tdmrep
+from ..udfs.signals.html_page import Page
+from ..udfs.signals.image_object import ImageObject
+from ._headers import HEADERS, said_in_headers
+from ._said import AGENT, Said
+
+_META_NAMES = frozenset({"robots", AGENT, tdmrep.RESERVATION, tdmrep.POLICY})
+
+
+@dataclass(frozen=True, slots=True)
+class PageTerms:
+    """What there is to know of a page.
+
+    Attributes:
+        url: of the page.
+        status: of the response.
+        headers: of the response.
+        page: what its HTML holds.
+        at: when it was crawled.
+    """
+
+    url: str
+    status: int
+    headers: Sequence[tuple[str, str]]
+    page: Page
+    at: datetime
+
+    def said(self) -> list[Said]:
+        """What the page says of itself, and so of every pair on it."""
+        return [*self._in_headers(), *self._in_metas(), *self._licence()]
+
+    def said_of(self, described: ImageObject) -> Said | None:
+        """What the page says of one picture: its licence."""
+        found = licence.verdict(licence.of_image(described))
+        return None if found.verdict == NONE else self._of(replace(found, scope=""), "image")
+
+    def _in_headers(self) -> Iterator[Said]:
+        # Without a media type the page counts as what it shows: pictures, which `noimageai` is about.
+        headers = tuple((name.lower(), value) for name, value in self.headers if name.lower() in HEADERS)
+        if headers:
+            for said in said_in_headers([Response(self.url, self.status, headers)], self.at):
+                yield replace(said, scope="page", hop=None)
+
+    def _in_metas(self) -> Iterator[Said]:
+        metas = tuple((name, content) for name, content in self.page.metas if name in _META_NAMES)
+        if not metas:
+            return
+        for evidence, only_if in _refusal(metas):
+            yield self._of(evidence, "page", only_if)
+        reserved = tdmrep.verdict([tdmrep.page_layer(metas, self.url)])
+        if reserved.verdict != NONE:
+            yield self._of(reserved, "page")
+
+    def _licence(self) -> Iterator[Said]:
+        stated = licence.of_page(self.page, self.url, None) if self.page.licences else []
+        if any(name.lower() == "link" for name, _ in self.headers):
+            stated += licence.of_headers([Response(self.url, self.status, self.headers)], self.url)
+        found = licence.verdict(stated)
+        if found.verdict != NONE:
+            yield self._of(replace(found, scope=""), "page")
+
+    def _of(self, evidence: Evidence, scope: str, only_if: str | None = None) -> Said:
+        return Said(replace(evidence, source=f"{evidence.source} of {self.url}"), self.at, scope, only_if=only_if)
+
+
+@lru_cache(maxsize=4_096)  # pages of a site, and most pages of the web, say the same
+def _refusal(metas: tuple[tuple[str, str], ...]) -> tuple[tuple[Evidence, str | None], ...]:
+    """What meta elements refuse, and the line of a policy under which they do."""
+    refused, only_if = html_meta.verdict(metas, AGENT, image=True), None
+    if refused.verdict == NONE:
+        refused, only_if = html_meta.verdict(metas, AGENT, image=True, respect_noindex=True), "noindex=deny"
+    return () if refused.verdict == NONE else ((refused, only_if),)
+
+
+def licence_of(described: ImageObject) -> str | None:
+    """The one licence that is stated for a picture: SPDX id in lower case, or its URL. None if two contradict."""
+    stated = {found.spdx or found.url for found in licence.of_image(described) if not found.offer}
+    (only,) = stated if len(stated) == 1 else (None,)
+    return only if only is None or only.startswith(("http://", "https://", "cc")) else None

@@ -1,0 +1,53 @@
+"""Rows as sources give them, before anything is made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+# Column of the raw schema, its type, and what lists call it. The first alias that is there is read.
+COLUMNS: dict[str, tuple[pa.DataType, tuple[str, ...]]] = {
+    "url": (pa.binary(), ("url", "image_url", "img_url", "image")),
+    "caption": (pa.binary(), ("text", "caption", "alt", "alt_text", "top_caption")),
+    "page_url": (pa.binary(), ("page_url", "page", "source_page")),
+    "width_px": (pa.float64(), ("width", "original_width", "width_px")),
+    "height_px": (pa.float64(), ("height", "original_height", "height_px")),
+    "licence": (pa.binary(), ("license", "licence")),
+    "creator": (pa.binary(), ("creator", "author", "artist", "photographer")),
+    "similarity": (pa.float64(), ("similarity", "clip_similarity")),
+    "nsfw": (pa.binary(), ("nsfw",)),
+    "p_unsafe": (pa.float64(), ("punsafe", "p_unsafe")),
+    "p_watermark": (pa.float64(), ("pwatermark", "p_watermark")),
+    "page_title": (pa.binary(), ("page_title",)),
+    "page_language": (pa.binary(), ("page_language",)),
+    "aesthetic": (pa.float64(), ("aesthetic_score", "aesthetic", "aesthetics")),
+}
+RAW = pa.schema(
+    [
+        pa.field("source_row", pa.int64()),
+        pa.field("reason", pa.string()),
+        *(pa.field(name, kind) for name, (kind, _) in COLUMNS.items()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a source: what a worker is given.
+
+    Attributes:
+        source: name in tables; of a glob, the source's name and the file's.
+        path: absolute path or URL.
+        format: parquet, csv, tsv, jsonl, wat or warc.
+        stamp: size and time of change, so that an edited list is read again.
+        row_groups: the first that is read and the first that is not, of a part of a Parquet file.
+        first_row: number of its first row in the whole file.
+    """
+
+    source: str
+    path: str
+    format: str
+    stamp: str
+    row_groups: tuple[int, int] | None = None
+    first_row: int = 0
