@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import threading
 from collections import Counter
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from aiohttp import web
 from click.testing import CliRunner
 from crawl_world import HOST_FILES, OPEN, World, make
+from PIL import Image
 from small_world import picture
 
-from fairshard.pipelines import _run, consult
+from fairshard.pipelines import _run, consult, fetch
 from fairshard.pipelines._work import STAGES, Work
 from fairshard.pipelines.cli import main
 from fairshard.schemas.errors import ConfigError
+from fairshard.udfs.hashing import fingerprint
 
 
 @pytest.fixture
@@ -238,6 +242,19 @@ def test_a_url_of_several_pairs_is_asked_for_once(world):
     images = world.store.read("image").to_pylist()
     assert len(images) == 3 and len({(row["work_offset"], row["sha256"]) for row in images}) == 1
     assert len(world.members()) == 1
+
+
+def test_large_pictures_are_looked_at_like_others(world):
+    small, large = picture(0), io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (700, 700, 3), np.uint8)
+    Image.fromarray(noise).save(large, "png")
+    assert len(large.getvalue()) > fetch._LARGE_BYTES > len(small)
+    for number, data in enumerate((small, large.getvalue(), b"\x89PNG\r\n\x1a\n" + bytes(fetch._LARGE_BYTES))):
+        (world.folder / "pictures" / f"{number}.jpg").write_bytes(data)
+    world.run({"a.example": OPEN}, [f"http://a.example/p/{number}.jpg" for number in range(3)])
+    found = {row["size_bytes"]: row for row in world.store.read("image").to_pylist()}
+    assert [row["status"] for _, row in sorted(found.items())] == ["ok", "failed", "ok"]
+    assert found[len(large.getvalue())]["phash"] == fingerprint(large.getvalue()).phash
 
 
 def test_a_looser_policy_asks_for_what_it_opens_and_nothing_else(world):
