@@ -14,7 +14,8 @@ any source had brought.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -119,8 +120,8 @@ def read(task: Read) -> int:
     with Store(task.root).task(_LISTS, task.partition, task.fingerprint) as done:
         found, rows = done.scratch("candidates"), done.scratch("rows")
         said = done.scratch("said")
-        batches = _read(task.file, task.caption_max_chars, said)
-        count = write_parquet(rows, ROW, (_row(batch, number) for batch in spooled(batches, found)))
+        with closing(_read(task.file, task.caption_max_chars, said)) as batches:
+            count = write_parquet(rows, ROW, (_row(batch, number) for batch in spooled(batches, found)))
         done.rows_in = count
         done.keep(found, _kept(number, "candidates"))
         done.keep(rows, _kept(number, "rows"))
@@ -215,7 +216,7 @@ def _kept(number: int, kind: str) -> str:
     return f"{_LISTS}/{number:05d}.{kind}"
 
 
-def _read(file: SourceFile, caption_max_chars: int, said_path: str) -> Iterator[pa.RecordBatch]:
+def _read(file: SourceFile, caption_max_chars: int, said_path: str) -> Generator[pa.RecordBatch]:
     """The candidates of a part, in order; what is said about them goes to a file of ``signal`` rows."""
     fs, plain = arrow_filesystem(said_path)
     with fs.open_output_stream(plain) as sink, pq.ParquetWriter(sink, SIGNAL.schema, compression="zstd") as writer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,25 @@ def seeds(target: str) -> Iterator[bytes]:
             for case in cases("url_registry"):
                 rows = [{"url": case["url"], "optOut": False, "optIn": True}, *(case["registry"] or ())]
                 yield json.dumps({"urls": rows}).encode()
+        case "archived":
+            head = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset={}\r\nX-Robots-Tag: noai\r\n{}\r\n"
+            for number, body in enumerate(seeds("html_page")):
+                packed = gzip.compress(body, mtime=0) if number % 2 else body
+                more = "Content-Encoding: gzip\r\n" if number % 2 else ""
+                yield head.format(("utf-8", "shift_jis", "x-none")[number % 3], more).encode() + packed
+            chunks = b'5\r\n<img \r\n1a\r\nsrcset="/a.jpg 2x" alt=abcde>\r\n0\r\n\r\n'
+            yield b"HTTP/1.0 200\nTransfer-Encoding: chunked\n\n" + chunks
+        case "wat":
+            picture = {"path": "IMG@/src", "url": "/a.jpg", "alt": "a picture"}
+            head = {"Title": "a page", "Metas": [{"name": "robots", "content": "noai"}], "Base": "/b/"}
+            html = {"HTML-Metadata": {"Head": head, "Links": [picture]}, "Headers": {"X-Robots-Tag": ["noai", "all"]}}
+            yield from (json.dumps(html).encode(), json.dumps({"Envelope": {"WARC-Header-Metadata": html}}).encode())
+        case "hash_lists":
+            yield from (json.dumps(case["registry"]).encode() for case in cases("hash_list"))
+            pdq = {"type": "HASH_PDQ", "indicator": "0f" * 32, "status": "MALICIOUS", "should_delete": True}
+            yield json.dumps({"data": [pdq], "paging": {"next": "x"}}).encode()
+            yield json.dumps({"hashRecords": [{"signalType": "ImagePDQ", "hashValue": "0f" * 32}]}).encode()
+            yield b"<queryResult><images><image><id>1</id><fingerprints><pdna/><md5>0f</md5></fingerprints></image></images></queryResult>"
         case "url_registry":
             yield from (case["url"].encode() for case in cases("url_registry"))
         case "xmp":

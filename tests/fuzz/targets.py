@@ -12,9 +12,15 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from datetime import UTC, datetime
 from urllib.parse import unquote
 
+import pyarrow as pa
+
+from fairshard.pipelines._page_terms import PageTerms
 from fairshard.schemas.verdicts import ALLOW, DENY, VERDICTS
+from fairshard.udfs import charset, hash_lists, http_message, pages, wat
+from fairshard.udfs.laion import laion_reason
 from fairshard.udfs.signals import (
     Evidence,
     Response,
@@ -42,6 +48,7 @@ from fairshard.udfs.signals.safe_xml import parse as parse_xml
 
 URL = "https://ex.org/img/a.jpg"
 AGENT = "fairbot"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NO_ROBOTS = robots_txt.Robots()
 EVERYTHING = aipref.Reading(lenient=True, legacy=True)
 
@@ -181,6 +188,56 @@ def answer(data: bytes) -> None:
     assert found.verdict in (DENY, "hold") or plain
 
 
+def archived(data: bytes) -> None:
+    """A response as an archive holds it: its head, its codings, its characters, the page. It grants no picture."""
+    message = http_message.parse(data)
+    if message is None:
+        return
+    body = http_message.unpacked(message, 100_000)
+    assert len(body) <= 100_000
+    shown = pages.read(charset.decoded(body, message.header("content-type")), URL)
+    assert len(shown.images) <= pages.MAX_IMAGES
+    assert len(laion_reason(*(pa.array(column, pa.string()) for column in columns(shown)))) == len(shown.images)
+    told = PageTerms(URL, message.status, message.headers, shown.page, NOW).said()
+    for said in told:
+        grants(said.evidence, said.scope == "page")
+    refused = html_page.parse(b"<meta name=robots content=noai>" + body)
+    assert DENY in {said.evidence.verdict for said in PageTerms(URL, 200, (), refused, NOW).said()}
+
+
+def columns(shown: pages.Shown) -> tuple[list[str], list[str]]:
+    """URLs and captions, as text that Arrow takes."""
+    texts = ([image.url for image in shown.images], [image.caption for image in shown.images])
+    return tuple([text.encode("utf-8", "replace").decode() for text in column] for column in texts)  # type: ignore
+
+
+def wat_record(data: bytes) -> None:
+    """The record of a WAT file: a page, nothing, or a ValueError."""
+    for content in (data, b'{"Envelope": {"Payload-Metadata": {"HTTP-Response-Metadata": ' + data + b"}}}"):
+        try:
+            found = wat.envelope(content)
+        except ValueError:
+            continue
+        assert found is None or found.pictures
+
+
+def exchanged(data: bytes) -> None:
+    """A hash list as an exchange hands it out. What stands first and says nothing else stays in force."""
+    hash_lists.kind_of(data.decode("utf-8", "replace"))
+    try:
+        listed = hash_lists.ncmec_listed(data)
+    except XmlError:
+        listed = hash_lists.Listed([])
+    assert all(kind is None or isinstance(kind, str) for _, row in listed.rows for kind in (row["kind"],))
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    plain = {"type": "HASH_PDQ", "indicator": "0f" * 32}
+    found = hash_lists.json_listed([(1, plain), (2, document)])
+    assert any(number == 1 for number, _ in found.rows)
+
+
 def listed_url(data: bytes) -> None:
     """A URL that a registry names: it is listed as soon as it is one at all."""
     url = data.decode("utf-8", "replace")
@@ -204,6 +261,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "licence": licence_url,
     "registry": registry,
     "answer": answer,
+    "archived": archived,
+    "wat": wat_record,
+    "hash_lists": exchanged,
     "url_registry": listed_url,
 }
 

@@ -295,7 +295,7 @@ def test_another_rendition_is_fetched_anew(world):
 def test_a_partition_that_does_not_exist_is_named(world):
     job = world.job(None, ["http://a.example/p/0.jpg"], {})
     with pytest.raises(ConfigError, match="there is no '0002'; expected 0000 to 0001"):
-        _run.fetch.run(Work(job), ["0000", "0002"])
+        fetch.run(Work(job), ["0000", "0002"])
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import small_world
 
-from fairshard.pipelines import _run
+from fairshard.pipelines import _preflight, _run
 from fairshard.pipelines._release import Release
 from fairshard.pipelines._store import Mark
 from fairshard.schemas.config import from_mapping
@@ -19,7 +19,7 @@ CONFIG = {"work_dir": "work", "release_dir": "release", "sources": [{"path": "li
 
 def preflight(folder: Path, **config) -> None:
     (folder / "list.csv").write_text("url,text\nhttps://a.example/1.jpg,w\n")
-    _run.preflight(from_mapping({**CONFIG, **config}, folder), ())
+    _preflight.preflight(from_mapping({**CONFIG, **config}, folder), ())
 
 
 @pytest.mark.parametrize(
