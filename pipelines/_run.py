@@ -1,6 +1,6 @@
 """Running stages in order, and the summary after the last.
 
-Stages are imported when they run, and so is the check of the job: all of that takes half a second, in which workers can
+Stages and the check of the job are imported when there is a job to run: that takes half a second, in which workers can
 import what they will need.
 """
 
@@ -91,10 +91,11 @@ def _run_stages(
     from ._catalog import write_catalog
 
     job, took = work.job, {}
+    modules = {stage: _stage(stage) for stage in chosen}
     try:
-        for stage in chosen:
+        for stage, module in modules.items():
             before = time.monotonic()
-            _stage(stage).run(work, *([partitions] if partitions else []))
+            module.run(work, *([partitions] if partitions else []))
             work.clear()
             took[stage] = time.monotonic() - before
             log.info("%s: done in %.1f s", stage, took[stage])
