@@ -8,21 +8,21 @@ they do on a real list. Both sides begin with a new interpreter and a Parquet li
 render to the same size. They take turns; the table shows medians, of seconds and of the CPU seconds of all processes
 of a side, which say more where the machine has other work.
 
-fairshard   ``fairshard run``: ingest, consult (no host files), fetch (sha256, md5, pHash, PDQ in eight orientations,
-            rendition; committed tables and tars of renditions), and then on to the released WebDataset shards, with
-            screen, filter, dedup, balance, manifest and dataset card. Both ends are timed.
+fairshard   ``fairshard run``: ingest, consult (no host files), fetch (sha256, md5, pHash, PDQ, rendition; committed tables
+            and tars of renditions), and then on to the released WebDataset shards, with screen, filter, dedup and
+            balance, and to the whole release, with tables, manifest, catalog and dataset card. All three are timed.
+            ``--dihedral`` has it make PDQ of eight orientations, as the presets of policies do.
 img2dataset ``download()`` in two processes with sha256 to WebDataset shards, and when it is done ``imagehash.phash`` and
             ``pdqhash.compute`` of the pictures in them, in a loop, as the two libraries come. Further rows: the same
             in a pool of two processes; and the same of the originals, PDQ in eight orientations, which is what
             fairshard stores (timed on every tenth and scaled).
 
-
-Measured on two quiet cores, medians of three runs in seconds: fairshard to fingerprints and tars 13.6, to the release
-16.3; img2dataset alone 16.8, with the loop 27.6, with two hashing processes 23.8, with the originals' hashes 60.6. So
-fairshard is 2.0 times as fast as the peer (1.98, 2.02, 2.07), 1.7 times if the peer hashes in two processes, 4.4 times
-if it makes the same fingerprints; to the release 1.7 times. What limits it is pixels, by a profile some 5 ms of CPU a picture: decoding 1.6, resizing and
-encoding 1.9 (OpenCV's area filter alone 1.3), PDQ in eight orientations 1.0, pHash 0.4; requests, evidence and rows take
-another 0.8.
+Measured on two quiet cores, medians of three runs in seconds: fairshard to fingerprints and tars 13.5, to released
+shards 14.5, to the release 16.0; img2dataset alone 18.0, with the loop 29.1, with two hashing processes 25.1, with the
+originals' hashes 64.5. So fairshard is 2.1 times as fast as the peer (2.11, 2.12, 2.20), to released shards 2.0 times
+(1.97, 1.99, 2.07), to the release 1.8 times; against two hashing processes 1.8, 1.7 and 1.6 times. ``--dihedral`` costs
+0.7 s. What limits it is pixels, by a profile some 4.8 ms of CPU a picture: decoding 1.6, resizing and encoding 1.8
+(OpenCV's area filter alone 1.3), PDQ 0.7, pHash 0.4; requests, evidence and rows take another 0.7.
 """
 
 from __future__ import annotations

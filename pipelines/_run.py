@@ -1,6 +1,6 @@
 """Running stages in order, and the summary after the last.
 
-Stages and the check of the job are imported when there is a job to run: that takes half a second, in which workers can
+Stages and the check of the job are imported when they are needed: all that takes half a second, in which workers can
 import what they will need.
 """
 
@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import json
 import platform
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -85,17 +86,25 @@ def _stage(name: str) -> Any:
     return importlib.import_module(f".{name}", __package__)
 
 
+def _import(names: Sequence[str]) -> None:
+    for name in names:
+        _stage(name)
+        if name == "emit":
+            importlib.import_module("matplotlib.figure")
+
+
 def _run_stages(
     work: Work, chosen: Sequence[str], partitions: Sequence[str], began: datetime, started: float
 ) -> dict[str, Any]:
     from ._catalog import write_catalog
 
     job, took = work.job, {}
-    modules = {stage: _stage(stage) for stage in chosen}
     try:
-        for stage, module in modules.items():
+        for place, stage in enumerate(chosen):
             before = time.monotonic()
-            module.run(work, *([partitions] if partitions else []))
+            if stage == "fetch":  # the one that this process spends waiting
+                threading.Thread(target=_import, args=(chosen[place + 1 :],), daemon=True, name="imports").start()
+            _stage(stage).run(work, *([partitions] if partitions else []))
             work.clear()
             took[stage] = time.monotonic() - before
             log.info("%s: done in %.1f s", stage, took[stage])
