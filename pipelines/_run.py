@@ -103,7 +103,7 @@ def _run_stages(
         for place, stage in enumerate(chosen):
             before = time.monotonic()
             if stage == "fetch":  # the one that this process spends waiting
-                threading.Thread(target=_import, args=(chosen[place + 1 :],), daemon=True, name="imports").start()
+                threading.Thread(target=_import, args=(chosen[place + 1 :],), name="imports").start()
             _stage(stage).run(work, *([partitions] if partitions else []))
             work.clear()
             took[stage] = time.monotonic() - before
