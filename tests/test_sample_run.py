@@ -17,7 +17,11 @@ from sample_run import run_sample, sample_job
 from fairshard.examples.sample_web import FOLDER
 from fairshard.pipelines import _catalog, explain, plan
 from fairshard.pipelines._run import run as run_stages
-from fairshard.pipelines._sources import SourceFile, read
+from fairshard.pipelines._sources import read, resolve
+from fairshard.pipelines._store import Store
+from fairshard.pipelines._work import STAGES
+from fairshard.schemas import config as configs
+from fairshard.schemas import policy as policies
 from fairshard.schemas.errors import ReleaseError, StageError
 from fairshard.schemas.tables import TABLES
 from fairshard.udfs.urls import canonical_key
@@ -42,10 +46,7 @@ def test_every_row_ends_in_exactly_one_place(sample):
     released = [row["pair_id"] for row in sample.rows("sample")]
     assert len(pairs) == len(set(pairs))
     assert sorted(pairs) == sorted(dropped + released)
-    rows = {}
-    for name, ending in (("pairs", "parquet"), ("more", "csv")):
-        file = SourceFile(name, str(FOLDER / f"{name}.{ending}"), ending, "")
-        rows[name] = sum(batch.num_rows for batch, _ in read(file))
+    rows = {file.source: sum(batch.num_rows for batch, _ in read(file)) for file in resolve(sample.job)}
     counted = collections.Counter(row["source"] for table in ("pair", "rejected") for row in sample.rows(table))
     assert counted == rows
     assert sum(rows.values()) >= 800
@@ -70,6 +71,8 @@ KINDS = {
     "xmp": "deny:xmp", "free_text": "deny:free_text", "synthetic": "deny:synthetic", "c2pa": "deny:c2pa",
     "c2pa_hold": "hold:c2pa", "file_creator": "deny:registry", "caption_name": "deny:registry",
     "endpoint": "deny:registry", "endpoint_hold": "hold:registry", "opt_in": "deny:robots_txt",
+    "html_meta": "deny:html_meta", "page_x_robots_tag": "deny:x_robots_tag", "page_tdmrep": "deny:tdmrep",
+    "page_tdmrep_cond": "cond:tdmrep", "page_aipref": "deny:aipref", "page_content_signal": "deny:content_signal",
 }  # fmt: skip
 
 
@@ -83,7 +86,7 @@ def test_every_planted_row_ends_as_planted(fates, row):
         assert (stage, reason) == ("emit", "released"), row["note"]
         return
     assert stage in row["stage"].split("|"), (reason, row["note"])
-    assert reason == KINDS.get(row["kind"], reason)
+    assert reason == (row["kind"] if row["fate"] == "rejected" else KINDS.get(row["kind"], reason))
 
 
 def test_what_was_opted_out_before_fetching_was_never_asked_for(sample):
@@ -219,6 +222,22 @@ def test_another_policy_needs_no_new_crawl(sample):
     judged = plan.judged(sample.job, plan.policies.load(policy, sample.folder))
     strict = plan.judged(sample.job, sample.job.policy)
     assert judged["kept"] > strict["kept"]
+
+
+def test_what_a_page_states_of_a_picture_licenses_it_and_what_it_states_of_itself_does_not(sample, tmp_path):
+    archive = configs.Source(str(FOLDER / "pages.warc.gz"))
+    only_pages = sample_job(tmp_path, "", sources=(archive,), registries=(), endpoints=())
+    licensed = policies.load("licensed-only", tmp_path)
+    run_stages(dataclasses.replace(only_pages, policy=dataclasses.replace(licensed, host_files="off")), STAGES[:2])
+    store = Store(only_pages.work_dir)
+    dropped = {row["pair_id"]: row["reason"] for row in store.read("dropped").to_pylist()}
+    reasons = {row["source_row"]: dropped.get(row["pair_id"]) for row in store.read("pair").to_pylist()}
+    planted = [int(row["source_row"]) for row in TRUTH if row["kind"] == "page_licence"]
+    assert [reasons[row] for row in planted] == [None, "none:policy", "none:policy"]
+    licences = {row["source_row"]: (row["licence"], row["creator"]) for row in store.read("pair").to_pylist()}
+    assert [licences[row] for row in planted] == [
+        ("cc0-1.0", "Dorothea Larkspoon"), ("cc-by-4.0", "Hob Nettleship"), (None, None)
+    ]  # fmt: skip
 
 
 def test_the_sql_verb_reads_both_catalogs(sample):

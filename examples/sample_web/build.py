@@ -6,8 +6,8 @@ and gives the same files wherever librsvg and Pillow are of the same version. Us
     python -m fairshard.examples.sample_web.build
 
 Steps: ``clipart`` renders the pictures; ``painting`` draws the paintings; ``listing``, ``planted``, ``in_files`` and
-``repeated`` make the rows; ``optouts`` makes the registries; this file checks that no two pictures look alike, and
-writes the lists. The two paintings that other programs made (``in_files.KEPT``) stay as they are.
+``repeated`` make the rows; ``optouts`` makes the registries, ``pages`` the web archive; this file checks that no two
+pictures look alike, and writes the lists. The two paintings that other programs made (``in_files.KEPT``) stay as they are.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from . import FOLDER, clipart, hosts, in_files, listing, optouts, painting, planted, repeated
+from . import FOLDER, clipart, hosts, in_files, listing, optouts, pages, painting, planted, repeated
 from .listing import Row, draw, fingerprint
 from .planted import MALFORMED, Gallery, Work
 
 log = logging.getLogger(__name__)
 
-PAINTINGS = 319
+PAINTINGS = 343
 APART_PHASH, APART_PDQ, LEAST_QUALITY = 10, 60, 50
 """Two pictures differ in more bits than these, so that no radius in use merges them."""
 
@@ -56,12 +56,14 @@ def main(folder: Path = FOLDER) -> None:
     rows = listing.rows(hosts.load(folder / "web.yaml"), known) + planted.rows(gallery) + in_files.rows(gallery)
     rows += planted.at_endpoint(gallery)
     rows += repeated.rows(rows)
-    write_lists(folder, rows)
+    archive = pages.records(gallery)
+    pages.write(folder, archive)
+    write_lists(folder, rows, [row for record in archive for row in record.rows])
     optouts.make(folder, rows)
 
 
-def write_lists(folder: Path, rows: list[Row]) -> None:
-    """Write both lists, in an order that mixes the kinds, and ``truth.csv``."""
+def write_lists(folder: Path, rows: list[Row], archived: list[Row]) -> None:
+    """Write both lists, in an order that mixes the kinds, and ``truth.csv``, also of the rows of the archive."""
     mixed = sorted(rows, key=lambda row: (row.last, draw(f"{row.url} {row.caption} {row.kind}")))
     pairs, more = ([row for row in mixed if row.more is which] for which in (False, True))
     pq.write_table(_pairs(pairs), folder / "pairs.parquet", compression="zstd", row_group_size=500)
@@ -72,8 +74,8 @@ def write_lists(folder: Path, rows: list[Row]) -> None:
     with (folder / "truth.csv").open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(TRUTH)
-        writer.writerows([*_truth("more", more), *_truth("pairs", pairs)])
-    log.info("%d rows in pairs, %d in more", len(pairs), len(more))
+        writer.writerows([*_truth("more", more), *_truth("pages", archived), *_truth("pairs", pairs)])
+    log.info("%d rows in pairs, %d in more, %d in pages", len(pairs), len(more), len(archived))
 
 
 def _pairs(rows: list[Row]) -> pa.Table:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from .listing import Row
-from .planted import OPTED_OUT, WITHDREW, Gallery, Work, denied, on, traps
+from .planted import OPTED_OUT, WITHDREW, Gallery, Work, denied, judged, on, traps
 
 DENIED = (
     # host and folder, rows, stage, kind, note
@@ -44,7 +44,7 @@ def _creators(gallery: Gallery) -> Iterator[Row]:
     for folder, trap in (("creator", False), ("withdrawn", True)):
         for _ in range(2):
             row = replace(on(f"files.olive.example/{folder}", gallery.take(), gallery), creator=None)
-            yield _judged(row, "screen", "file_creator", trap, "took the opt-out back" if trap else "opted out")
+            yield judged(row, "screen", "file_creator", trap, "took the opt-out back" if trap else "opted out")
 
 
 def _captions(gallery: Gallery) -> Iterator[Row]:
@@ -53,15 +53,9 @@ def _captions(gallery: Gallery) -> Iterator[Row]:
         row = on("open.ivy.example/works", gallery.take(), gallery)
         row = replace(row, caption=f"{row.caption}, by {name}", creator=None)
         note = "took the opt-out back" if name == WITHDREW else "a first name alone" if trap else "named in the caption"
-        yield _judged(row, "consult", "caption_name", trap, note)
+        yield judged(row, "consult", "caption_name", trap, note)
 
 
 def _kept(gallery: Gallery) -> Iterator[Row]:
     for work, kind, note in KEPT:
-        yield _judged(on("files.olive.example/works", work, gallery), "screen", kind, False, note)
-
-
-def _judged(row: Row, stage: str, kind: str, trap: bool, note: str) -> Row:
-    if trap:
-        return replace(row, fate="released", stage="emit", kind=kind, trap=True, note=f"must stay: {note}")
-    return replace(row, fate="dropped", stage=stage, kind=kind, note=note)
+        yield judged(on("files.olive.example/works", work, gallery), "screen", kind, False, note)

@@ -259,16 +259,21 @@ def denied(gallery: Gallery, planted: tuple[tuple[str, int, str, str, str], ...]
     """Rows that must be dropped, from host and folder, number of rows, stage, kind, note."""
     for folder, count, stage, kind, note in planted:
         for _ in range(count):
-            row = on(folder, gallery.take(), gallery)
-            yield replace(row, fate="dropped", stage=stage, kind=kind, note=note)
+            yield judged(on(folder, gallery.take(), gallery), stage, kind, False, note)
 
 
 def traps(gallery: Gallery, planted: tuple[tuple[str, int, str, str], ...]) -> Iterator[Row]:
     """Rows that must stay, from host and folder, number of rows, kind, note."""
     for folder, count, kind, note in planted:
         for _ in range(count):
-            row = on(folder, gallery.take(), gallery)
-            yield replace(row, fate="released", stage="emit", kind=kind, trap=True, note=f"must stay: {note}")
+            yield judged(on(folder, gallery.take(), gallery), "emit", kind, True, note)
+
+
+def judged(row: Row, stage: str, kind: str, trap: bool, note: str) -> Row:
+    """The row as one that a stage must drop, or as a trap, which must stay."""
+    if trap:
+        return replace(row, fate="released", stage="emit", kind=kind, trap=True, note=f"must stay: {note}")
+    return replace(row, fate="dropped", stage=stage, kind=kind, note=note)
 
 
 def _creators(gallery: Gallery) -> Iterator[Row]:

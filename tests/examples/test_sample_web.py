@@ -25,6 +25,8 @@ from PIL import Image
 from fairshard.examples.sample_web import FOLDER, bodies, hosts
 from fairshard.examples.sample_web.server import SampleWeb
 from fairshard.examples.sample_web.variant import Variant, encoded
+from fairshard.pipelines._raw import SourceFile
+from fairshard.pipelines._sources import read
 from fairshard.schemas import config
 from fairshard.udfs.signals import (
     Response,
@@ -42,6 +44,8 @@ from fairshard.udfs.urls import canonical_href, canonical_key
 
 ABSENT = ("nowhere.example", "secure.nowhere.example", "127.0.0.1", "169.254.169.254", "[::1]", "127.0.0.2")
 OPT_OUT_STAGES = ("consult", "screen")
+NO = ("deny", "cond", "hold")
+ARCHIVE = SourceFile("pages", str(FOLDER / "pages.warc.gz"), "warc", "")
 
 
 def table(name: str) -> list[dict[str, str]]:
@@ -67,7 +71,14 @@ def web():
 @pytest.fixture(scope="module")
 def lists() -> dict[str, list[dict]]:
     more = [{"URL": row["url"], "TEXT": row["caption"], "CREATOR": row["creator"] or None} for row in table("more.csv")]
-    return {"pairs": pq.read_table(FOLDER / "pairs.parquet").to_pylist(), "more": more}
+    return {"pairs": pq.read_table(FOLDER / "pairs.parquet").to_pylist(), "more": more, "pages": archived()}
+
+
+def archived() -> list[dict]:
+    """The rows of the archive under the names of the list."""
+    rows = [row for batch, _ in read(ARCHIVE) for row in batch.to_pylist()]
+    text = {"URL": "url", "TEXT": "caption", "CREATOR": "creator"}
+    return [{name: row[key] and row[key].decode() for name, key in text.items()} for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +126,7 @@ def test_is_small_and_has_enough():
     assert len(table("pictures.csv")) >= 320
     assert pq.read_metadata(FOLDER / "pairs.parquet").num_rows >= 700
     assert len(table("more.csv")) >= 100
+    assert (FOLDER / "pages.warc.gz").stat().st_size < 150_000
 
 
 def test_every_file_of_the_folder_is_package_data():
@@ -296,6 +308,21 @@ def stated_in(body: bytes) -> set[str]:
 
 def in_force(row: dict[str, str]) -> bool:
     return not row["withdrawn_at"] and row["valid_from"] < "2100"
+
+
+def test_pages_say_what_truth_says(truth):
+    rows = [row for row in truth if row["source"] == "pages" and row["kind"].startswith(("html_meta", "page_"))]
+    assert Counter(row["fate"] for row in rows) == {"dropped": 14, "released": 9}
+    said = [line for _, about in read(ARCHIVE) for line in (about.to_pylist() if about else ())]
+    refused = {line["source_row"]: line["kind"] for line in said if line["kind"] != "licence" and line["verdict"] in NO}
+    kinds = {int(row["source_row"]): row["kind"].removeprefix("page_") for row in rows if row["fate"] == "dropped"}
+    (shown_again,) = (int(row["source_row"]) for row in truth if row["note"] == "on another page")
+    (shown_first,) = (int(row["source_row"]) for row in rows if row["note"] == "another page with it is closed")
+    kinds[shown_again] = kinds.pop(shown_first)
+    assert refused == {place: kind.removesuffix("_cond") for place, kind in kinds.items()}
+    licensed = {line["source_row"]: (line["verdict"], line["scope"]) for line in said if line["kind"] == "licence"}
+    traps = [int(row["source_row"]) for row in rows if row["kind"] == "page_licence"]
+    assert [licensed[place] for place in traps] == [("allow", "image"), ("cond", "image"), ("allow", "page")]
 
 
 def test_captions_name_whom_truth_says(lists, truth):
