@@ -17,10 +17,10 @@ img2dataset ``download()`` in two processes with sha256 to WebDataset shards, an
             in a pool of two processes; and the same of the originals, PDQ in eight orientations, which is what
             fairshard stores (timed on every tenth and scaled).
 
-Measured on two quiet cores, medians of three runs in seconds: fairshard to fingerprints and tars 13.5, to released
-shards 14.5, to the release 16.0; img2dataset alone 18.0, with the loop 29.1, with two hashing processes 25.1, with the
-originals' hashes 64.5. So fairshard is 2.1 times as fast as the peer (2.11, 2.12, 2.20), to released shards 2.0 times
-(1.97, 1.99, 2.07), to the release 1.8 times; against two hashing processes 1.8, 1.7 and 1.6 times. ``--dihedral`` costs
+Measured on two quiet cores, medians of three runs in seconds: fairshard to fingerprints and tars 13.2, to released
+shards 14.0, to the release 14.9; img2dataset alone 17.3, with the loop 28.4, with two hashing processes 24.5, with the
+originals' hashes 60.5. So fairshard is 2.1 times as fast as the peer (2.12, 2.13, 2.27), to released shards 2.0 times
+(1.98, 2.01, 2.14), to the release 1.9 times; against two hashing processes 1.8, 1.7 and 1.6 times. ``--dihedral`` costs
 0.7 s. What limits it is pixels, by a profile some 4.8 ms of CPU a picture: decoding 1.6, resizing and encoding 1.8
 (OpenCV's area filter alone 1.3), PDQ 0.7, pHash 0.4; requests, evidence and rows take another 0.7.
 """
