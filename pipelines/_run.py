@@ -86,11 +86,9 @@ def _stage(name: str) -> Any:
     return importlib.import_module(f".{name}", __package__)
 
 
-def _import(names: Sequence[str]) -> None:
-    for name in names:
-        _stage(name)
-        if name == "emit":
-            importlib.import_module("matplotlib.figure")
+def _get_ready(names: Sequence[str]) -> None:
+    for module in map(_stage, names):
+        getattr(module, "get_ready", lambda: None)()
 
 
 def _run_stages(
@@ -99,17 +97,15 @@ def _run_stages(
     from ._catalog import write_catalog
 
     job, took = work.job, {}
-    try:
-        for place, stage in enumerate(chosen):
-            before = time.monotonic()
-            if stage == "fetch":  # the one that this process spends waiting
-                threading.Thread(target=_import, args=(chosen[place + 1 :],), name="imports").start()
-            _stage(stage).run(work, *([partitions] if partitions else []))
-            work.clear()
-            took[stage] = time.monotonic() - before
-            log.info("%s: done in %.1f s", stage, took[stage])
-    finally:
-        work.close()
+    for place, stage in enumerate(chosen):
+        before = time.monotonic()
+        if stage == "fetch":  # the one that this process spends waiting
+            threading.Thread(target=_get_ready, args=(chosen[place + 1 :],), name="imports").start()
+        _stage(stage).run(work, *([partitions] if partitions else []))
+        work.clear()
+        took[stage] = time.monotonic() - before
+        log.info("%s: done in %.1f s", stage, took[stage])
+    work.close()  # workers end while the catalog is written
     seconds = time.monotonic() - started
     if partitions:
         return _about_run([_partitions_summary(work.store, partitions, began, took)], began, seconds, job)

@@ -27,44 +27,25 @@ from ._work import Work
 READS = ("pair", "dropped", "duplicate", "score")
 WRITES = ("dropped",)
 
-DOMAIN = "SELECT pair_id, 'domain' AS kind, domain AS name FROM alive"
+# What the caps so far have left.
+OPEN = "SELECT alive.* FROM alive LEFT JOIN over_cap ON alive.pair_id = over_cap.pair_id WHERE over_cap.pair_id IS NULL"
 
-CREATOR = """
-SELECT alive.pair_id, 'creator' AS kind, name_key(alive.creator) AS name
-FROM alive LEFT JOIN over_domain ON alive.pair_id = over_domain.pair_id
-WHERE over_domain.pair_id IS NULL AND alive.creator IS NOT NULL
-"""
-
-CAPTION = """
-SELECT alive.pair_id, 'caption' AS kind, caption_key(alive.caption) AS name
-FROM alive
-LEFT JOIN over_domain ON alive.pair_id = over_domain.pair_id
-LEFT JOIN over_creator ON alive.pair_id = over_creator.pair_id
-WHERE over_domain.pair_id IS NULL AND over_creator.pair_id IS NULL
-"""
+DOMAIN = "SELECT pair_id, 'domain' AS kind, domain AS name FROM open_pair"
+CREATOR = "SELECT pair_id, 'creator' AS kind, name_key(creator) AS name FROM open_pair WHERE creator IS NOT NULL"
+CAPTION = "SELECT pair_id, 'caption' AS kind, caption_key(caption) AS name FROM open_pair"
 
 # Evidence names the template that stands for the group; the pair's own is nearly the same.
 TEMPLATE = """
-SELECT alive.pair_id, 'template' AS kind, template.template AS name
-FROM alive
-JOIN of_template ON alive.pair_id = of_template.pair_id
+SELECT open_pair.pair_id, 'template' AS kind, template.template AS name
+FROM open_pair
+JOIN of_template ON open_pair.pair_id = of_template.pair_id
 JOIN template ON of_template.template_id = template.template_id
-LEFT JOIN over_domain ON alive.pair_id = over_domain.pair_id
-LEFT JOIN over_creator ON alive.pair_id = over_creator.pair_id
-LEFT JOIN over_caption ON alive.pair_id = over_caption.pair_id
-WHERE over_domain.pair_id IS NULL AND over_creator.pair_id IS NULL AND over_caption.pair_id IS NULL
 """
 
 IN_CLUSTER = "SELECT pair_id, label FROM score WHERE kind = 'visual_cluster'"
 VISUAL_CLUSTER = """
-SELECT alive.pair_id, 'visual_cluster' AS kind, in_cluster.label AS name
-FROM alive JOIN in_cluster ON alive.pair_id = in_cluster.pair_id
-LEFT JOIN over_domain ON alive.pair_id = over_domain.pair_id
-LEFT JOIN over_creator ON alive.pair_id = over_creator.pair_id
-LEFT JOIN over_caption ON alive.pair_id = over_caption.pair_id
-LEFT JOIN over_template ON alive.pair_id = over_template.pair_id
-WHERE over_domain.pair_id IS NULL AND over_creator.pair_id IS NULL AND over_caption.pair_id IS NULL
-  AND over_template.pair_id IS NULL
+SELECT open_pair.pair_id, 'visual_cluster' AS kind, in_cluster.label AS name
+FROM open_pair JOIN in_cluster ON open_pair.pair_id = in_cluster.pair_id
 """
 
 RANKED = """
@@ -79,18 +60,9 @@ SELECT pair_id, 'balance' AS stage, 'cap_' || kind AS reason,
 FROM ranked WHERE place > $cap
 """
 
-ALL_OVER = """
-SELECT * FROM over_domain UNION ALL SELECT * FROM over_creator UNION ALL SELECT * FROM over_caption
-UNION ALL SELECT * FROM over_template UNION ALL SELECT * FROM over_visual_cluster
-"""
-
-
 # How unevenly pairs are shared out, before `dedup` and after the caps.
 REACHED = "SELECT pair_id, domain, creator, caption FROM alive"
-LEFT = """
-SELECT alive.pair_id, domain, creator, caption FROM alive LEFT JOIN over_cap ON alive.pair_id = over_cap.pair_id
-WHERE over_cap.pair_id IS NULL
-"""
+LEFT = "SELECT pair_id, domain, creator, caption FROM open_pair"
 HOLDING = """
 SELECT kind, name, count(*) AS held
 FROM (
@@ -136,16 +108,14 @@ def run(work: Work) -> None:
         templates(work.engine, config.template_min_jaccard if config.max_per_template is not None else None)
         before = _concentration(work.engine, REACHED)
         work.alive("balance")
-        _cap(work.engine, "over_domain", DOMAIN, config.max_per_domain)
-        _cap(work.engine, "over_creator", CREATOR, config.max_per_creator)
-        _cap(work.engine, "over_caption", CAPTION, config.max_per_caption)
-        _cap(work.engine, "over_template", TEMPLATE, config.max_per_template)
-        _cap(work.engine, "over_visual_cluster", VISUAL_CLUSTER, config.max_per_visual_cluster)
-        work.engine.step("over_cap", ALL_OVER)
+        _cap(work.engine, {
+            DOMAIN: config.max_per_domain, CREATOR: config.max_per_creator, CAPTION: config.max_per_caption,
+            TEMPLATE: config.max_per_template, VISUAL_CLUSTER: config.max_per_visual_cluster,
+        })  # fmt: skip
         after = _concentration(work.engine, LEFT)
         task.extra["concentration"] = {kind: {"before": before[kind], "after": after.get(kind)} for kind in before}
         if config != Balance():
-            work.write(task, "dropped", ALL_OVER)
+            work.write(task, "dropped", "SELECT * FROM over_cap")
 
 
 def _concentration(engine: Engine, counted: str) -> dict[str, dict[str, int | float]]:
@@ -160,11 +130,24 @@ def _concentration(engine: Engine, counted: str) -> dict[str, dict[str, int | fl
     }
 
 
-def _cap(engine: Engine, over: str, named: str, cap: int | None) -> None:
-    """Name the ``dropped`` rows of one cap on the engine."""
-    if cap is None:
-        engine.register(over, DROPPED.schema.empty_table())
-        return
-    engine.step("named", named)
-    engine.step("ranked", RANKED)
-    engine.step(over, OVER, keep=True, cap=cap)
+def _cap(engine: Engine, caps: dict[str, int | None]) -> None:
+    """Name ``over_cap``, the ``dropped`` rows of all caps, and ``open_pair``, what they leave.
+
+    Args:
+        caps: what shares a cap, a query over ``open_pair``, and the cap; in the order in which they are applied.
+    """
+    engine.register("over_none", DROPPED.schema.empty_table())
+    over = ["SELECT * FROM over_none"]
+    _left_open(engine, over)
+    for number, (named, cap) in enumerate(caps.items()):
+        if cap is not None:
+            engine.step("named", named)
+            engine.step("ranked", RANKED)
+            engine.step(f"over_{number}", OVER, keep=True, cap=cap)
+            over.append(f"SELECT * FROM over_{number}")
+            _left_open(engine, over)
+
+
+def _left_open(engine: Engine, over: list[str]) -> None:
+    engine.step("over_cap", " UNION ALL ".join(over))
+    engine.step("open_pair", OPEN)

@@ -103,6 +103,11 @@ def run(work: Work) -> None:
         _publish(work, release, _publish_fingerprint(work, plan_fingerprint))
 
 
+def get_ready() -> None:
+    """Import what takes a while, before it is needed."""
+    import matplotlib.figure  # noqa: F401
+
+
 def _plan(work: Work) -> tuple[str, int]:
     """Say which pair goes where. Returns the fingerprint of the plan and the number of shards."""
     config = work.job.config

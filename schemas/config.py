@@ -7,10 +7,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
+from . import limits, typed_yaml
 from . import policy as policies
-from . import typed_yaml
 from .audit_config import AuditConfig
 from .errors import ConfigError
 from .policy import Policy
@@ -297,7 +296,7 @@ def load(path: str | Path) -> Job:
 def from_mapping(values: dict[str, Any], folder: Path, where: str = "config") -> Job:
     """The same from parsed YAML, for tests and DAGs."""
     config = typed_yaml.build(Config, values, where)
-    _check(config, where)
+    limits.check(config, where)
     job = Job(config, policies.load(config.policy, folder), folder)
     if f"{job.work_dir}/".startswith(f"{job.release_dir}/") or f"{job.release_dir}/".startswith(f"{job.work_dir}/"):
         raise ConfigError(
@@ -330,76 +329,3 @@ def fingerprint(*parts: Any) -> str:
 
 def _plain(part: Any) -> Any:
     return asdict(part) if hasattr(part, "__dataclass_fields__") else part
-
-
-def _check(config: Config, where: str) -> None:
-    if not config.sources:
-        raise ConfigError(f"{where}.sources", "is empty", "at least one source")
-    for kind, items in (("sources", config.sources), ("registries", (*config.registries, *config.endpoints))):
-        names = [item.name for item in items if item.name]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ConfigError(f"{where}.{kind}", f"two are called '{twice[0]}'", "a name of its own for each")
-    for number, registry in enumerate(config.registries):
-        if not 0 <= registry.max_malformed <= 1:
-            found = f"is {registry.max_malformed:g}"
-            raise ConfigError(f"{where}.registries[{number}].max_malformed", found, "a share from 0 to 1")
-    for number, endpoint in enumerate(config.endpoints):
-        _check_endpoint(endpoint, f"{where}.endpoints[{number}]")
-    least = {
-        "consult": {"partitions": 1, "timeout_s": 0.001, "retries": 0},
-        "fetch": {
-            "partitions": 1, "concurrency": 1, "per_host": 1, "min_delay_s": 0, "timeout_s": 0.001, "retries": 0,
-            "max_redirects": 0, "max_bytes": 1, "max_pixels": 1, "image_size": 1,
-        },
-        "ingest": {"caption_max_chars": 1},
-        "emit": {"samples_per_shard": 1},
-        "balance": {
-            "max_per_domain": 1, "max_per_creator": 1, "max_per_caption": 1, "max_per_template": 1,
-            "template_min_jaccard": 0.7,  # bands find fewer and fewer of those less alike
-            "max_per_visual_cluster": 1,
-        },
-        "dedup": {
-            "phash_max_distance": 0, "pdq_max_distance": 0, "pdq_min_quality": 0, "embedding_max_distance": 0,
-            "embedding_clusters": 1,
-        },
-        "audit": {
-            "max_later_opt_outs": 0, "max_leaked_pictures": 0, "max_leaked_captions": 0, "max_membership_auc": 0,
-            "memorised_false_positives": 0, "max_memorised": 0, "max_pairs": 1,
-        },
-    }  # fmt: skip
-    for section, keys in least.items():
-        for key, low in keys.items():
-            value = getattr(getattr(config, section), key)
-            if value is not None and not value >= low:  # not a number is neither
-                raise ConfigError(f"{where}.{section}.{key}", f"is {value}", f"at least {low}")
-    most = {
-        "dedup": {
-            "phash_max_distance": 31, "pdq_max_distance": 127, "embedding_max_distance": 1,  # beyond, unlike ones meet
-            "embedding_clusters": 4096,  # more would make the table of their distances large
-        },
-        "balance": {"template_min_jaccard": 1},
-    }  # fmt: skip
-    for section, keys in most.items():
-        for key, high in keys.items():
-            value = getattr(getattr(config, section), key)
-            if value is not None and value > high:
-                raise ConfigError(f"{where}.{section}.{key}", f"is {value}", f"at most {high}")
-    if config.dedup.embedding_model is not None and config.dedup.embedding_max_distance is None:
-        hint = "benchmarks/duplicates_quality.py --model shows what the model finds and confuses"
-        raise ConfigError(f"{where}.dedup.embedding_max_distance", "is not given", "a cosine distance", hint)
-    if config.balance.max_per_visual_cluster is not None and config.dedup.embedding_model is None:
-        raise ConfigError(f"{where}.balance.max_per_visual_cluster", "is set", "dedup.embedding_model, too")
-
-
-def _check_endpoint(endpoint: Endpoint, where: str) -> None:
-    try:
-        parts = urlsplit(endpoint.url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
-    except ValueError:
-        usable = False
-    if not usable:  # what stands before an @ may be a password
-        found = endpoint.url.rpartition("@")[2]
-        raise ConfigError(f"{where}.url", f"is '{found}'", "an http or https URL without user and password")
-    if endpoint.batch_urls < 1:
-        raise ConfigError(f"{where}.batch_urls", f"is {endpoint.batch_urls}", "at least 1")
