@@ -51,11 +51,15 @@ def run(folder: Path, train: bool = True) -> dict[str, Any]:
 
 
 def job(folder: Path, proxy: str) -> configs.Job:
-    """The sample job with its results below ``folder`` and its requests through the sample web."""
+    """The sample job with its results below ``folder`` and its requests through the sample web.
+
+    Without the extra [iscc] its registry of such codes is left out.
+    """
     loaded = configs.load(CONFIG)
     base = folder.resolve()
     config = dataclasses.replace(
         loaded.config,
+        registries=tuple(listed for listed in loaded.config.registries if listed.scope != "iscc" or _reads_iscc()),
         work_dir=str(base / "work"),
         release_dir=str(base / "release"),
         fetch=dataclasses.replace(loaded.config.fetch, proxy=proxy),
@@ -67,6 +71,10 @@ def job(folder: Path, proxy: str) -> configs.Job:
     return made
 
 
+def _reads_iscc() -> bool:
+    return importlib.util.find_spec("iscc_lib") is not None
+
+
 def next_steps(folder: Path, found: dict[str, Any], program: str = "fairshard") -> list[str]:
     """Where things are, and commands to go on with, fit to be pasted.
 
@@ -76,6 +84,8 @@ def next_steps(folder: Path, found: dict[str, Any], program: str = "fairshard") 
         program: how fairshard is called.
     """
     lines = [f"requests made: {found['requests']}", f"dataset card:  {folder}/release/README.md"]
+    if not _reads_iscc():
+        lines.append("left out:      the registry of ISCCs, which takes the extra [iscc]")
     if "train" in found:
         over = dict.fromkeys(measure["kind"] for measure in found["audit"] if measure["finding"])
         lines.append(f"model, loss curve and retrieval:  {folder}/run")

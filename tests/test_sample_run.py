@@ -64,7 +64,7 @@ KINDS = {
     "registry_domain": "deny:registry", "registry_creator": "deny:registry", "robots_txt": "deny:robots_txt",
     "robots_txt_hold": "hold:robots_txt", "tdmrep": "deny:tdmrep", "tdmrep_cond": "cond:tdmrep",
     "x_robots_tag": "deny:x_robots_tag", "hash_md5": "deny:hash_list", "hash_sha256": "deny:hash_list",
-    "hash_phash": "deny:hash_list", "hash_pdq": "deny:hash_list",
+    "hash_phash": "deny:hash_list", "hash_pdq": "deny:hash_list", "iscc": "deny:hash_list",
     "content_signal": "deny:content_signal", "aipref": "deny:aipref", "ai_txt": "deny:ai_txt",
     "ai_txt_hold": "hold:ai_txt", "rsl": "deny:rsl", "rsl_cond": "cond:rsl", "rsl_hold": "hold:rsl",
     "noindex": "deny:x_robots_tag", "redirect_closed": "deny:robots_txt",

@@ -1,6 +1,6 @@
 """Makes all of the sample web but ``web.yaml``, ``config.yaml`` and ``captions.csv``, which are written by hand.
 
-For maintainers: it needs Debian's openclipart-svg and librsvg2-bin and the ``[dev]`` extra, takes some minutes,
+For maintainers: it needs Debian's openclipart-svg and librsvg2-bin and the extras ``[dev,iscc]``, takes some minutes,
 and gives the same files wherever librsvg and Pillow are of the same version. Users never run it.
 
     python -m fairshard.examples.sample_web.build
@@ -28,7 +28,7 @@ from .planted import MALFORMED, Gallery, Work
 
 log = logging.getLogger(__name__)
 
-PAINTINGS = 343
+PAINTINGS = 346
 APART_PHASH, APART_PDQ, LEAST_QUALITY = 10, 60, 50
 """Two pictures differ in more bits than these, so that no radius in use merges them."""
 
@@ -57,6 +57,7 @@ def main(folder: Path = FOLDER) -> None:
     rows += planted.at_endpoint(gallery)
     rows += repeated.rows(rows)
     archive = pages.records(gallery)
+    rows += planted.declared(gallery)
     pages.write(folder, archive)
     write_lists(folder, rows, [row for record in archive for row in record.rows])
     optouts.make(folder, rows)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 import imagehash
+import iscc_lib
 import numpy as np
+from PIL import Image
 
 from .listing import Row, fingerprint
 from .planted import NOT_YET, OPTED_OUT, WITHDREW
@@ -102,6 +105,26 @@ def _hash_lists(out: Path, paintings: Path, rows: list[Row]) -> None:
         gone = ("tombstoned", "") if row.group == "tombstoned" else ("active", "2023-03-03")
         entries.append((*_pdq(body), *gone))
     _table(out / "pdq.csv", ("pdq", "quality", "status", "withdrawn_at"), entries)
+    _declared(out / "iscc.csv", paintings, rows)
+
+
+def _declared(path: Path, paintings: Path, rows: list[Row]) -> None:
+    by_file, by_look = (_isccs(_original(paintings, row)) for row in _of(rows, "iscc"))
+    (withdrawn,) = (_isccs(_original(paintings, row)) for row in _of(rows, "iscc", True))
+    listed = [(by_file["whole"], ""), (by_look["look"], ""), (withdrawn["whole"], "2024-02-29")]
+    _table(path, ("iscc", "withdrawn_at"), listed)
+
+
+def _isccs(body: bytes) -> dict[str, str]:
+    """The Content-Code Image of a painting, and the code of the whole file. Paintings have no border to take off."""
+    grey = Image.open(io.BytesIO(body)).convert("L").resize((32, 32), Image.Resampling.BICUBIC)
+    codes = (
+        iscc_lib.gen_image_code_v0(grey.tobytes(), 64),
+        iscc_lib.gen_data_code_v0(body, 64),
+        iscc_lib.gen_instance_code_v0(body, 64),
+    )
+    units = [code["iscc"] for code in codes]
+    return {"look": units[0], "whole": iscc_lib.gen_iscc_code_v0(units)["iscc"]}
 
 
 def _original(paintings: Path, row: Row) -> bytes:

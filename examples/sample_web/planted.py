@@ -116,6 +116,18 @@ TRAPS_AT_ENDPOINT = (
     ("heather.example/open", 2, "opt_in", "the endpoint names it, as opted in and not out"),
 )
 
+# Of the first the list has the whole code of the file; of the second the look of the original alone.
+DECLARED = (
+    # host and folder, rows, stage, kind, note
+    ("copies.bay.example/works", 1, "screen", "iscc", "declared by the file's ISCC"),
+    ("copies.bay.example/fine", 1, "screen", "iscc", "declared by the look of the original"),
+)
+
+TRAPS_DECLARED = (
+    # host and folder, rows, kind, note
+    ("copies.bay.example/works", 1, "iscc", "the declaration was withdrawn"),
+)
+
 HASHED = (
     # folder of copies.bay.example, rows, kind
     ("works", 5, "md5"),
@@ -237,6 +249,11 @@ def rows(gallery: Gallery) -> list[Row]:
 def at_endpoint(gallery: Gallery) -> list[Row]:
     """Rows of which the Do-Not-Train endpoint knows something. They take their paintings after ``in_files``."""
     return [*denied(gallery, DENIED_AT_ENDPOINT), *traps(gallery, TRAPS_AT_ENDPOINT)]
+
+
+def declared(gallery: Gallery) -> list[Row]:
+    """Rows that are declared by ISCC. They take their paintings after ``pages``."""
+    return [*denied(gallery, DECLARED), *traps(gallery, TRAPS_DECLARED)]
 
 
 def on(folder: str, work: Work, gallery: Gallery, name: str | None = None) -> Row:

@@ -15,7 +15,7 @@ import pytest
 import small_world
 from click.testing import CliRunner
 
-from fairshard.pipelines import _output, cli
+from fairshard.pipelines import _output, cli, demo
 from fairshard.pipelines.cli import main
 
 
@@ -108,6 +108,12 @@ def test_advice_to_run_again_is_given_where_it_is_true(release, monkeypatch):
         "fairshard: /a/file: Permission denied\n",
         "fairshard: /a/file: Permission denied. What was committed stays; run again to go on\n",
     ]
+
+
+def test_a_demo_without_iscc_lib_leaves_the_declared_works_out(monkeypatch, tmp_path):
+    whole = {listed.name for listed in demo.job(tmp_path, "").config.registries}
+    monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: None)
+    assert whole - {listed.name for listed in demo.job(tmp_path, "").config.registries} == {"declared-works"}
 
 
 def test_a_demo_in_a_file_is_refused():
