@@ -1,15 +1,16 @@
 """Do-Not-Train endpoints: registries that are asked over HTTP about the very URLs of the pairs.
 
 They are asked after the lists, and about pairs that no list has settled: neither an opt-out nor a recorded permission
-would be changed by what an endpoint says. This process alone asks, so that an endpoint's limits hold however many
-workers there are, and its key goes nowhere else. Answers are committed by partition in ``answer`` and serve later
-runs until they are too old; whatever is no answer is ``hold``, and asked for again.
+would be changed by what an endpoint says. `consult` asks about the URLs of the sources, `screen` about those where
+redirects have ended. This process alone asks, so that an endpoint's limits hold however many workers there are, and
+its key goes nowhere else. Answers are committed by partition in ``answer`` and serve later runs until they are too
+old; whatever is no answer is ``hold``, and asked for again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from itertools import chain
@@ -33,8 +34,8 @@ if TYPE_CHECKING:  # aiohttp is an extra
 # An entry without a condition: an opt-out stays one and a permission beats one, whatever else is said.
 SETTLED = "SELECT DISTINCT pair_id FROM list_signal WHERE only_if IS NULL"
 UNSETTLED = """
-SELECT pair.pair_id, pair.url, pair.url_key
-FROM pair LEFT JOIN settled ON pair.pair_id = settled.pair_id
+SELECT place.pair_id, place.url, place.url_key
+FROM place LEFT JOIN settled ON place.pair_id = settled.pair_id
 WHERE settled.pair_id IS NULL
 """
 
@@ -83,12 +84,19 @@ _PART = ("part", pa.int32())
 KEPT_SCHEMA = pa.schema([*ANSWER.schema, _PART])
 DUE_SCHEMA = pa.schema([("registry", pa.string()), ("url", pa.string()), _PART])
 
-SIGNALS = "answers"
+_SIGNALS = "answers"
+
+# By stage: whose signals may have settled a pair already.
+_LISTS = {"consult": (("consult", "registry"),), "screen": (("consult", "registry"), ("screen", "lists"))}
 
 
 def partitions(job: Job) -> list[str]:
-    """Names of the partitions of ``answer``; none if there is nobody to ask."""
-    return [f"answer-{number:04d}" for number in range(job.config.consult.partitions if job.config.endpoints else 0)]
+    """Names of the partitions that ``ask`` makes; none if there is nobody to ask."""
+    return [*_answer_partitions(job), _SIGNALS] if job.config.endpoints else []
+
+
+def _answer_partitions(job: Job) -> list[str]:
+    return [f"answer-{number:04d}" for number in range(job.config.consult.partitions)]
 
 
 def check(work: Work) -> None:
@@ -108,40 +116,50 @@ def max_age(endpoint: Endpoint, policy: Policy) -> timedelta:
     return timedelta(days=policy.registry_max_age_days if endpoint.max_age_days is None else endpoint.max_age_days)
 
 
-def ask(work: Work, now: datetime) -> None:
-    """Write ``answer``, and the ``signal`` rows of what endpoints say about pairs that no list has settled."""
-    names, lists = partitions(work.job), work.store.mark("consult", "registry")
-    asking = fingerprint(
-        work.version, work.marks("ingest"), lists and lists.committed_at, len(names),
+def ask(work: Work, stage: str, place: Callable[[], None], now: datetime) -> None:
+    """Write ``answer``, and the ``signal`` rows of what endpoints say about pairs that no list has settled.
+
+    Args:
+        work: the job. Without endpoints there is nothing to do.
+        stage: that asks; after its lists.
+        place: names ``place`` on the engine: pair_id, url and url_key of what to ask about.
+        now: time.
+    """
+    if not work.job.config.endpoints:
+        return
+    names, lists = _answer_partitions(work.job), [work.store.mark(*name) for name in _LISTS[stage]]
+    asking = work.fingerprint(
+        stage, [mark and mark.committed_at for mark in lists], len(names),
         work.job.config.endpoints, work.job.policy.registry_max_age_days,
     )  # fmt: skip
-    undone = work.undone("consult", names, asking)
+    undone = work.undone(stage, names, asking)
     if undone:
-        _ask(work, undone, asking, now)
-    marks = [work.store.mark("consult", name) for name in names]
-    task = work.task("consult", SIGNALS, fingerprint(asking, [mark and mark.committed_at for mark in marks]))
+        _ask(work, stage, place, undone, asking, now)
+    marks = [work.store.mark(stage, name) for name in names]
+    task = work.task(stage, _SIGNALS, fingerprint(asking, [mark and mark.committed_at for mark in marks]))
     if task.done:
         return
     with task:
-        _name_unsettled(work)
-        work.engine.scan("answer", _answer_files(work), ANSWER.schema)
+        _name_unsettled(work, stage, place)
+        work.engine.scan("answer", work.store.files("answer", [stage]), ANSWER.schema)
         work.engine.step("strictest", STRICTEST)
         work.write(task, "signal", ANSWER_SIGNAL)
 
 
-def _ask(work: Work, names: Sequence[str], asking: str, now: datetime) -> None:
+def _ask(work: Work, stage: str, place: Callable[[], None], names: Sequence[str], asking: str, now: datetime) -> None:
     """Make partitions of ``answer``: what is still fresh of earlier runs, and answers about the rest."""
     from ._asker import open_askers
 
+    _name_unsettled(work, stage, place)
     folders = _inputs(work, now)
-    with asyncio.Runner() as runner, bar("consult: endpoints", len(names)) as progress:
+    with asyncio.Runner() as runner, bar(f"{stage}: endpoints", len(names)) as progress:
         stack = AsyncExitStack()
         try:
             askers = runner.run(open_askers(work.job, work.http, stack))
             for name in names:
                 kept, due = (work.partition_files(folder, "part", int(name[-4:])) for folder in folders)
                 again: list[datetime] = []
-                with work.task("consult", name, asking) as task:
+                with work.task(stage, name, asking) as task:
                     task.write("answer", _rows(askers, runner, kept, due, again))
                     task.expires_at = min(again, default=None)
                 progress.advance(note=f"{sum(one.asked for one in askers):,} URLs")
@@ -178,29 +196,24 @@ def _inputs(work: Work, now: datetime) -> tuple[str, str]:
     """Folders of the answers that are still fresh, and of the URLs to ask about, by partition."""
     kept, due = work.scratch("answers-kept"), work.scratch("answers-due")
     endpoints, engine, policy = work.job.config.endpoints, work.engine, work.job.policy
-    _name_unsettled(work)
-    engine.scan("known", _answer_files(work), ANSWER.schema)
+    engine.scan("known", work.store.files("answer", list(_LISTS)), ANSWER.schema)
     engine.register("to_ask", pa.table({
         "registry": pa.array([one.name for one in endpoints], pa.string()),
         "endpoint": pa.array([one.url for one in endpoints], pa.string()),
         "oldest": pa.array([now - max_age(one, policy) for one in endpoints], ANSWER.schema.field("answered_at").type),
     }))  # fmt: skip
-    engine.step("wanted", WANTED, partitions=len(partitions(work.job)))
+    engine.step("wanted", WANTED, partitions=len(_answer_partitions(work.job)))
     engine.step("fresh", FRESH, parser=parser())
     engine.write(KEPT, kept, KEPT_SCHEMA, partition_by="part")
     engine.write(DUE, due, DUE_SCHEMA, partition_by="part")
     return kept, due
 
 
-def _name_unsettled(work: Work) -> None:
-    """Name ``unsettled`` on the engine: the pairs that endpoints are asked about."""
-    lists = work.store.mark("consult", "registry")
-    files = lists.files.get("signal", []) if lists else []
-    work.scan("consult", "pair")
-    work.engine.scan("list_signal", [work.store.path(name) for name in files], SIGNAL.schema)
+def _name_unsettled(work: Work, stage: str, place: Callable[[], None]) -> None:
+    """Name ``unsettled`` on the engine: what endpoints are asked about."""
+    marks = [work.store.mark(*name) for name in _LISTS[stage]]
+    files = [work.store.path(file) for mark in marks if mark for file in mark.files.get("signal", [])]
+    place()
+    work.engine.scan("list_signal", files, SIGNAL.schema)
     work.engine.step("settled", SETTLED)
     work.engine.step("unsettled", UNSETTLED)
-
-
-def _answer_files(work: Work) -> list[str]:
-    return work.store.files("answer", ["consult"])

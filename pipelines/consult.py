@@ -2,9 +2,9 @@
 
 Registries are matched by URL, prefix, host, domain, creator and licence; Do-Not-Train endpoints are asked about the
 URLs that these leave open (``_endpoints``); every host is asked once for its robots.txt, ai.txt and tdmrep.json, and
-for the RSL files that robots.txt names. What they say becomes ``signal`` rows, as what pages said has in ``ingest``; the policy gate then decides which pairs
-go no further. A registry that is missing, unreadable or too old refuses the run; an endpoint or a host that gives no
-answer holds its pairs.
+for the RSL files that robots.txt names. What they say becomes ``signal`` rows, as what pages said has in ``ingest``;
+the policy gate then decides which pairs go no further. A registry that is missing, unreadable or too old refuses the
+run; an endpoint or a host that gives no answer holds its pairs.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ SELECT hit.pair_id, 'registry' AS kind, active.action AS verdict, active.scope,
 FROM hit JOIN active ON hit.rule_id = active.rule_id
 """
 
+PLACE = "SELECT pair_id, url, url_key FROM pair"
+
 # A host belongs to one partition, so that one worker is polite to it without asking the others.
 BY_HOST = """
 SELECT pair_id, url, url_origin(url) AS origin,
@@ -123,13 +125,18 @@ def run(work: Work) -> None:
     match_registries(work, now)
     partitions = work.job.config.consult.partitions if asking != "off" else 0
     names = {kind: [f"{kind}-{number:04d}" for number in range(partitions)] for kind in ("ask", "judge")}
-    asked = [*_endpoints.partitions(work.job), _endpoints.SIGNALS] if work.job.config.endpoints else []
+    asked = _endpoints.partitions(work.job)
     work.store.prune("consult", ["registry", "gate", *asked, *names["ask"], *names["judge"]])
-    if asked:
-        _endpoints.ask(work, now)
+    _endpoints.ask(work, "consult", lambda: name_listed(work), now)
     if partitions:
         ask_hosts(work, names, asking)
     _gate.run(work, "consult")
+
+
+def name_listed(work: Work) -> None:
+    """Name ``place`` on the engine: the URLs of the sources."""
+    work.scan("consult", "pair")
+    work.engine.step("place", PLACE)
 
 
 def check_registries(work: Work, now: datetime) -> None:

@@ -3,7 +3,7 @@
 Lists of bytes (md5, sha256) match exactly. Lists of looks (pHash, PDQ) match within the policy's radius, exact to
 the bit; PDQ also in the seven flips and rotations if the policy says so. ISCCs match by either. A picture whose PDQ
 quality is below the policy's is too flat for any look. A URL that redirected into a listed one is opted out as if it
-had been asked for itself, and so is a picture whose file names a listed creator. The gate then reads every ``signal``
+had been asked for itself, also one that an endpoint names, and so is a picture whose file names a listed creator. The gate then reads every ``signal``
 so far: hash lists, files, response headers, host files, registries.
 """
 
@@ -16,12 +16,12 @@ import pyarrow as pa
 
 from ..schemas.policy import Policy
 from ..udfs.bands import PDQ_WORDS
-from . import _by_policy, _gate, _near, _registries
+from . import _by_policy, _endpoints, _gate, _near, _registries
 from ._engine import Engine
 from ._work import Work
 
-READS = ("pair", "dropped", "rule", "image", "signal")
-WRITES = ("signal", "dropped")
+READS = ("pair", "answer", "dropped", "rule", "image", "signal")
+WRITES = ("answer", "signal", "dropped")
 
 BYTES_HIT = """
 SELECT image.pair_id, active.rule_id, CAST(NULL AS INTEGER) AS distance
@@ -69,10 +69,10 @@ LOOK_HIT = "SELECT pair_id, rule_id, distance FROM listed"
 
 # A redirect may lead to what a registry names; only chains that left their own URL are looked at.
 FINAL = """
-SELECT pair_id, url_key(final_url) AS final_key FROM image WHERE final_url IS NOT NULL
+SELECT pair_id, final_url, url_key(final_url) AS final_key FROM image WHERE final_url IS NOT NULL
 """
 MOVED = """
-SELECT final.pair_id, final.final_key, key_host(final.final_key) AS final_host
+SELECT final.pair_id, final.final_url, final.final_key, key_host(final.final_key) AS final_host
 FROM final JOIN pair ON final.pair_id = pair.pair_id
 WHERE final.final_key <> pair.url_key
 """
@@ -97,6 +97,10 @@ JOIN active ON active.scope = 'domain' AND active.key = moved_parent.parent
 """
 
 MOVED_PLACE = "SELECT pair_id, final_key AS url_key, final_host AS host FROM moved"
+ASKED_PLACE = """
+SELECT moved.pair_id, moved.final_url AS url, moved.final_key AS url_key
+FROM moved JOIN alive ON moved.pair_id = alive.pair_id
+"""
 
 # Creators that a file names, beside those of the source, which `consult` has matched.
 FILE_CREATOR = "SELECT pair_id, unnest(file_creators) AS creator FROM image WHERE file_creators IS NOT NULL"
@@ -150,10 +154,20 @@ FROM unmade JOIN lister ON unmade.scope = lister.scope
 
 
 def run(work: Work) -> None:
-    """Match hash lists, then apply the policy to all evidence."""
-    work.store.prune("screen", ["lists", "gate"])
-    match_lists(work, datetime.now(UTC))
+    """Match hash lists and where redirects ended, then apply the policy to all evidence."""
+    now = datetime.now(UTC)
+    work.store.prune("screen", ["lists", "gate", *_endpoints.partitions(work.job)])
+    match_lists(work, now)
+    _endpoints.ask(work, "screen", lambda: name_moved(work), now)
     _gate.run(work, "screen")
+
+
+def name_moved(work: Work) -> None:
+    """Name ``place`` on the engine: where the redirects of pairs that are still there have ended."""
+    work.alive("screen")
+    work.scan("screen", "image")
+    for name, sql in (("final", FINAL), ("moved", MOVED), ("place", ASKED_PLACE)):
+        work.engine.step(name, sql)
 
 
 def match_lists(work: Work, now: datetime) -> None:

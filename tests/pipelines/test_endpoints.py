@@ -17,7 +17,7 @@ from aiohttp import web
 from click.testing import CliRunner
 from test_registries import pair
 
-from fairshard.pipelines import consult, plan
+from fairshard.pipelines import consult, plan, screen
 from fairshard.pipelines._catalog import write_catalog
 from fairshard.pipelines._store import Store, read_parquet
 from fairshard.pipelines.cli import main
@@ -99,7 +99,7 @@ def consulted(make_duckdb_work, tmp_path, api):
 def consulter(make_work, tmp_path: Path, api: Api):
     """``consulted(urls)``: fates by URL after `consult`, and the work."""
 
-    def run(urls=URLS, policy: str = SILENT, lists: str = "", consult_config=None, pairs=None, **endpoint):
+    def run(urls=URLS, policy: str = SILENT, lists: str = "", consult_config=None, pairs=None, image=(), **endpoint):
         (tmp_path / "0").mkdir(exist_ok=True)
         (tmp_path / "0" / "policy.yaml").write_text(policy)
         (tmp_path / "0" / "list.csv").write_text(lists)
@@ -111,7 +111,8 @@ def consulter(make_work, tmp_path: Path, api: Api):
         }
         if lists:
             given["registries"] = [{"name": "list", "path": "list.csv", "scope": "url"}]
-        work = make_work(given, pair=pairs or [pair(number, url) for number, url in enumerate(urls)])
+        rows = {"pair": pairs or [pair(number, url) for number, url in enumerate(urls)], "image": list(image)}
+        work = make_work(given, **rows)
         consult.run(work)
         return fates(work.store), work
 
@@ -161,6 +162,30 @@ def test_what_lists_have_settled_is_not_asked(consulted, api):
     found, _ = consulted(lists=lists)
     assert api.urls == URLS[2:]
     assert Counter(found.values()) == {"deny:registry": 1, "alive": 1, "hold:registry": 4}
+
+
+def test_where_redirects_ended_is_asked_about_when_pictures_are_there(make_work, tmp_path, api):
+    """Of the five: plain, another spelling, away and out, away and in, away to what does not answer."""
+    ended = [
+        URLS[0],
+        URLS[1].replace("https", "http"),
+        *(f"https://b.example/{name}.jpg" for name in ("out", "in", "lost")),
+    ]
+    image = [{"pair_id": number, "status": "ok", "final_url": url} for number, url in enumerate(ended)]
+    image.append({"pair_id": 5, "status": "ok", "final_url": "https://b.example/dropped.jpg"})
+    api.answer = lambda urls: rows(*(url for url in urls if "f.jpg" not in url))
+    _, work = consulter(make_work, tmp_path, api)(image=image)
+    assert api.urls == URLS
+    api.asked.clear()
+    api.answer = lambda urls: {"urls": [{"url": url, "optOut": "out" in url} for url in urls if "lost" not in url]}
+    screen.run(work)
+    assert api.urls == sorted(ended[2:])
+    a, b, c, d, e, f = URLS
+    hold, deny = "hold:registry", "deny:registry"
+    assert fates(work.store) == {a: "alive", b: "alive", c: deny, d: "alive", e: hold, f: hold}
+    api.asked.clear()
+    screen.run(work)
+    assert api.asked == []
 
 
 async def hang(request: web.Request) -> web.StreamResponse:
