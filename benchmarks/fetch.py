@@ -2,6 +2,8 @@
 
     python benchmarks/fetch.py
     python benchmarks/fetch.py --images 400 --runs 1
+    python benchmarks/fetch.py --https             # TLS, with a certificate made for the run
+    python benchmarks/fetch.py --small             # fetching alone: 64 px, either side on one core, the server on the other
 
 A process of its own serves distinct JPEGs of about 60 kB on 40 loopback addresses, so that per-host limits act as
 they do on a real list. Both sides begin with a new interpreter and a Parquet list, have two worker processes, and
@@ -35,6 +37,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import ssl
 import statistics
 import subprocess
 import sys
@@ -42,6 +45,8 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -53,9 +58,10 @@ from PIL import Image, ImageChops, ImageDraw
 
 _HOSTS = [f"127.0.0.{number}" for number in range(1, 41)]
 _WIDTH, _HEIGHT, _QUALITY = 640, 480, 75
+_SMALL = 64, 48
 _FIELDS = 12
-_WORKERS = 2
 _PER_SHARD = 500
+_ALONE = "img2dataset alone"
 _PEER = "img2dataset, then imagehash and pdqhash"
 _POOLED = "the same, hashing in 2 processes"
 _ALIKE = "the same, hashing originals as fairshard does"
@@ -69,15 +75,19 @@ def main() -> None:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or importing it would ask the network for news of itself
     with tempfile.TemporaryDirectory(prefix="fairshard-benchmark-") as temporary:
         folder = Path(temporary)
-        size = _make_pictures(folder, options.images)
-        print(
-            f"{options.images:,} JPEGs of {_WIDTH} x {_HEIGHT} px, {size / 1000:.0f} kB in the mean, {_WORKERS} workers"
-        )
+        size = _make_pictures(folder, options.images, options.small)
+        width, height = _SMALL if options.small else (_WIDTH, _HEIGHT)
+        print(f"{options.images:,} JPEGs of {width} x {height} px, {size / 1000:.1f} kB in the mean", end=", ")
+        print(f"{'https' if options.https else 'http'}, {_workers(options)} workers")
+        if options.https:
+            os.environ["SSL_CERT_FILE"] = str(_write_certificate(folder))
         here, there = _SPAWN.Pipe()
-        server = _SPAWN.Process(target=_serve, args=(folder, options.images, there), daemon=True)
+        server = _SPAWN.Process(target=_serve, args=(folder, options.images, there, options.https), daemon=True)
         server.start()
         there.close()
-        _write_list(folder, options.images, here.recv())
+        _write_list(folder, options.images, f"http{'s' * options.https}://{{host}}:{here.recv()}/{{number}}.jpg")
+        if options.small:
+            _pin(server.pid or 0)
         try:
             times = [_round(folder, number, options) for number in range(options.runs)]
         finally:
@@ -91,16 +101,29 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=4000, help="how many (default 4,000)")
     parser.add_argument("--runs", type=int, default=3, help="of each side (default 3)")
     parser.add_argument("--threads", type=int, default=32, help="of each img2dataset process (default 32)")
+    parser.add_argument("--https", action="store_true", help="over TLS")
+    parser.add_argument("--small", action="store_true", help="pictures of 64 px, and one core for either side")
     parser.add_argument("--dihedral", action="store_true", help="fairshard makes PDQ of all eight orientations")
     parser.add_argument("--limit", type=float, default=600, help="seconds after which a run is stopped (default 600)")
     return parser.parse_args()
+
+
+def _workers(options: argparse.Namespace) -> int:
+    return 1 if options.small else 2
+
+
+def _pin(server: int) -> None:
+    """This process, and with it all that it starts from now on, on one core, and the server on the other."""
+    first, second, *_ = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(server, {first})
+    os.sched_setaffinity(0, {second})
 
 
 def _show(images: int, times: list[dict[str, float]]) -> None:
     medians = {name: statistics.median(run[name] for run in times) for name in times[0]}
     for name, seconds in medians.items():
         print(f"{name:<46} {seconds:7.2f} s  {images / seconds:7.0f} images/s")
-    pairs = [(name, peer) for name in _OURS for peer in (_PEER, _POOLED)]
+    pairs = [(name, peer) for name in _OURS for peer in (_ALONE, _PEER, _POOLED)]
     for name, peer in [*pairs, (f"{_OURS[-1]}: CPU", f"{_PEER}: CPU")]:
         ratios = [run[peer] / run[name] for run in times]
         each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
@@ -122,7 +145,7 @@ def _ours(folder: Path, place: Path, options: argparse.Namespace) -> dict[str, f
     policy = {"name": "benchmark", "host_files": "off", "pdq_dihedral": options.dihedral}
     (place / "policy.yaml").write_text(json.dumps(policy))
     job = {
-        "work_dir": "work", "release_dir": "release", "policy": "policy.yaml", "workers": _WORKERS,
+        "work_dir": "work", "release_dir": "release", "policy": "policy.yaml", "workers": _workers(options),
         "sources": [{"path": str(folder / "list.parquet")}], "fetch": {"allow_private": True},
         "emit": {"samples_per_shard": _PER_SHARD},
     }  # fmt: skip
@@ -150,12 +173,13 @@ def _last_commit(place: Path, marks: str) -> float:
 
 def _theirs(folder: Path, place: Path, options: argparse.Namespace) -> dict[str, float]:
     began = time.time()
-    _call([sys.executable, __file__, _PEER, str(folder), str(place), str(options.threads)], options.limit)
+    how = str(options.threads), str(_workers(options))
+    _call([sys.executable, __file__, _PEER, str(folder), str(place), *how], options.limit)
     ends = json.loads((place / "ends.json").read_text())
     _check("img2dataset", ends["pictures"], options.images)
     downloaded = ends["downloaded"] - began
     return {
-        "img2dataset alone": downloaded,
+        _ALONE: downloaded,
         _PEER: downloaded + ends["hashed_s"],
         f"{_PEER}: CPU": ends["cpu_s"],
         _POOLED: downloaded + ends["hashed_by_two_s"],
@@ -163,14 +187,14 @@ def _theirs(folder: Path, place: Path, options: argparse.Namespace) -> dict[str,
     }
 
 
-def _img2dataset(folder: Path, place: Path, threads: int) -> None:
+def _img2dataset(folder: Path, place: Path, threads: int, workers: int) -> None:
     """The peer, in an interpreter of its own. Leaves behind when it was done with what."""
     from img2dataset import download
 
     download(
         url_list=str(folder / "list.parquet"), input_format="parquet", url_col="url", caption_col="caption",
         output_folder=str(place / "shards"), output_format="webdataset", number_sample_per_shard=_PER_SHARD,
-        processes_count=_WORKERS, thread_count=threads, image_size=256, resize_mode="keep_ratio",
+        processes_count=workers, thread_count=threads, image_size=256, resize_mode="keep_ratio",
         encode_quality=95, compute_hash="sha256",
     )  # fmt: skip
     ends: dict[str, float] = {"downloaded": time.time()}
@@ -186,7 +210,7 @@ def _img2dataset(folder: Path, place: Path, threads: int) -> None:
 
 def _seconds_of_two(function: Callable[[Path], Any], paths: list[Path]) -> float:
     began = time.time()
-    with _SPAWN.Pool(_WORKERS) as pool:
+    with _SPAWN.Pool(2) as pool:
         pool.map(function, paths, chunksize=1)
     return time.time() - began
 
@@ -247,20 +271,20 @@ def _read_column(path: Path, name: str) -> list[Any]:
 # The web.
 
 
-def _make_pictures(folder: Path, count: int) -> float:
+def _make_pictures(folder: Path, count: int, small: bool) -> float:
     """Write the pictures. Returns their mean size in bytes."""
     (folder / "pictures").mkdir()
-    step = max(1, count // (4 * _WORKERS))
-    parts = [(folder, first, min(first + step, count)) for first in range(0, count, step)]
-    with _SPAWN.Pool(_WORKERS) as pool:
+    step = max(1, count // 8)
+    parts = [(folder, first, min(first + step, count), small) for first in range(0, count, step)]
+    with _SPAWN.Pool(2) as pool:
         return sum(pool.starmap(_write_pictures, parts, chunksize=1)) / count
 
 
-def _write_pictures(folder: Path, first: int, end: int) -> int:
+def _write_pictures(folder: Path, first: int, end: int, small: bool) -> int:
     fields = [_field(seed) for seed in range(_FIELDS)]
     sizes = 0
     for number in range(first, end):
-        data = _picture(fields, number)
+        data = _picture(fields, number, small)
         (folder / "pictures" / f"{number}.jpg").write_bytes(data)
         sizes += len(data)
     return sizes
@@ -277,7 +301,7 @@ def _field(seed: int) -> Image.Image:
     return Image.fromarray((128 + 60 * (pixels - pixels.mean()) / pixels.std()).clip(0, 255).astype(np.uint8))
 
 
-def _picture(fields: list[Image.Image], number: int) -> bytes:
+def _picture(fields: list[Image.Image], number: int, small: bool) -> bytes:
     """Two fields moved at random and mixed, under a few ellipses: no two alike."""
     random = np.random.default_rng(1000 + number)
     moved = [
@@ -291,27 +315,48 @@ def _picture(fields: list[Image.Image], number: int) -> bytes:
         box = (left, top, left + random.integers(40, 160), top + random.integers(40, 120))
         draw.ellipse([int(side) for side in box], fill=tuple(int(level) for level in random.integers(256, size=3)))
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=_QUALITY)
+    (picture.resize(_SMALL) if small else picture).save(file, "JPEG", quality=_QUALITY)
     return file.getvalue()
 
 
-def _write_list(folder: Path, count: int, port: int) -> None:
-    urls = [f"http://{_HOSTS[number % len(_HOSTS)]}:{port}/{number}.jpg" for number in range(count)]
+def _write_list(folder: Path, count: int, url: str) -> None:
+    urls = [url.format(host=_HOSTS[number % len(_HOSTS)], number=number) for number in range(count)]
     table = pa.table({"url": urls, "caption": [f"picture number {number}" for number in range(count)]})
     pq.write_table(table, folder / "list.parquet")
 
 
-def _serve(folder: Path, count: int, pipe: Connection) -> None:
-    asyncio.run(_serve_until_closed(folder, count, pipe))
+def _write_certificate(folder: Path) -> Path:
+    """A certificate of the server's addresses, signed by itself, with its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = datetime.now(UTC)
+    addresses = x509.SubjectAlternativeName([x509.IPAddress(ip_address(host)) for host in _HOSTS])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1))
+    signed = made.add_extension(addresses, False).add_extension(x509.BasicConstraints(True, None), True)
+    pem = serialization.Encoding.PEM
+    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    path = folder / "server.pem"
+    path.write_bytes(signed.sign(key, hashes.SHA256()).public_bytes(pem) + key.private_bytes(pem, *plain))
+    return path
 
 
-async def _serve_until_closed(folder: Path, count: int, pipe: Connection) -> None:
+def _serve(folder: Path, count: int, pipe: Connection, https: bool) -> None:
+    asyncio.run(_serve_until_closed(folder, count, pipe, https))
+
+
+async def _serve_until_closed(folder: Path, count: int, pipe: Connection, https: bool) -> None:
     """Serve the pictures from memory; ends when the other end of the pipe does, however it ended."""
     answers = {f"/{number}.jpg".encode(): _answer(folder / "pictures" / f"{number}.jpg") for number in range(count)}
     loop, over = asyncio.get_running_loop(), asyncio.Event()
-    first = await loop.create_server(lambda: _Exchange(answers), _HOSTS[0], 0, backlog=1024)
+    secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if https else None
+    if secure is not None:
+        secure.load_cert_chain(folder / "server.pem")
+    first = await loop.create_server(lambda: _Exchange(answers), _HOSTS[0], 0, backlog=1024, ssl=secure)
     port = first.sockets[0].getsockname()[1]
-    await loop.create_server(lambda: _Exchange(answers), _HOSTS[1:], port, backlog=1024)
+    await loop.create_server(lambda: _Exchange(answers), _HOSTS[1:], port, backlog=1024, ssl=secure)
     pipe.send(port)
     loop.add_reader(pipe.fileno(), over.set)
     await over.wait()
@@ -342,6 +387,6 @@ class _Exchange(asyncio.Protocol):
 
 if __name__ == "__main__":
     if sys.argv[1:2] == [_PEER]:  # by `_theirs`
-        _img2dataset(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+        _img2dataset(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))
     else:
         main()
