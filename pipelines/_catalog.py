@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -122,6 +123,26 @@ class Catalog:
         """The same as a list of rows."""
         return self.rows(sql, **params).to_pylist()
 
+    def write(self, sql: str, path: str, **params: object) -> None:
+        """Write the result of a query into a file that is there whole or not at all, however many rows it has.
+
+        Raises:
+            InputError: its name ends neither in .csv nor in .parquet.
+            SqlError: DuckDB refused the query.
+        """
+        kind = Path(path).suffix
+        if kind not in (".csv", ".parquet"):
+            raise InputError(path, f"ends in '{kind}'", "a name that ends in .csv or .parquet")
+        part = f"{path}.{uuid.uuid4().hex[:8]}.part"
+        try:
+            result = self.connection.sql(sql, params=params or None)
+            result.write_csv(part, header=True) if kind == ".csv" else result.write_parquet(part)
+            os.replace(part, path)
+        except duckdb.Error as error:
+            raise SqlError(self.root, f"{error}\nin the query\n{sql}") from error
+        finally:
+            Path(part).unlink(missing_ok=True)
+
 
 def open_catalog(folder: str) -> Catalog:
     """The views of a work directory or a release, as its files are now.
@@ -142,6 +163,14 @@ def open_catalog(folder: str) -> Catalog:
 def open_release(folder: str) -> Catalog:
     """The views of a release, whether or not it has its manifest yet."""
     return _opened(folder, True, release_views(_prefix(folder)))
+
+
+def compared(before: str, after: str) -> Catalog:
+    """The views of a release, and ``earlier``: the ``outcome`` of another one."""
+    catalog = open_release(after)
+    outcome = next(view for view in release_views(_prefix(before)) if view.name == "outcome")
+    _create(catalog.connection, Release(before), [replace(outcome, name="earlier")])
+    return catalog
 
 
 def sql(folder: str, query: str) -> pa.Table:

@@ -147,6 +147,60 @@ def report(release: str, out: str | None, as_json: bool) -> None:
         click.echo(path)
 
 
+@click.command(short_help="What changed between two releases, by reason.")
+@click.argument("before", type=click.Path(file_okay=False))
+@click.argument("after", type=click.Path(file_okay=False))
+@click.option(
+    "--out", type=click.Path(dir_okay=False), help="List every pair that changed, in a .csv or .parquet file."
+)
+@AS_JSON
+def diff(before: str, after: str, out: str | None, as_json: bool) -> None:
+    """Count the pairs that came, went or are left out for another reason; name settings and lists that differ.
+
+    \b
+    fairshard diff release release-2
+    fairshard diff release release-2 --out changed.csv
+    """
+    from . import diff as diffs
+
+    found = diffs.compare(before, after)
+    if out is not None:
+        diffs.write_pairs(before, after, out)
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(diffs.text(found))
+
+
+@click.command(short_help="Who is in a release, and what of a sum is due to whom.")
+@click.argument("release", type=click.Path(file_okay=False))
+@click.option(
+    "--pool", metavar="AMOUNT", help="Share this sum out among creators (and hosts, where no creator is stated)."
+)
+@click.option("--minimum", metavar="AMOUNT", default="0", show_default=True, help="Pool shares below this amount.")
+@click.option(
+    "--decimals", default=2, show_default=True, type=click.IntRange(0, 12), help="Digits of the smallest unit."
+)
+@click.option("--out", type=click.Path(dir_okay=False), help="Write a .csv or .parquet file instead.")
+@AS_JSON
+def attribution(release: str, pool: str | None, minimum: str, decimals: int, out: str | None, as_json: bool) -> None:
+    """Rows, bytes and share by creator, host and licence; with --pool, payouts that sum to the amount exactly.
+
+    \b
+    fairshard attribution release
+    fairshard attribution release --pool 10000.00 --minimum 5 --out payouts.csv
+    """
+    from . import attribution as attributions
+
+    money = None if pool is None else attributions.shared_sum(pool, minimum, decimals)
+    if out is not None:
+        attributions.write(release, money, out)
+    elif as_json:
+        print_json(attributions.table(release, money).to_pylist())
+    else:
+        print_rows(attributions.table(release, money))
+
+
 @click.command(short_help="Ask a work directory or a release in SQL.")
 @click.argument("directory", type=click.Path(file_okay=False))
 @click.argument("query", required=False)
@@ -224,4 +278,18 @@ def signal(cases: str) -> None:
     raise SystemExit(1 if wrong else 0)
 
 
-COMMANDS = {command.name: command for command in (explain, lookup, verify, takedown, report, sql, hash_, signal)}
+COMMANDS = {
+    command.name: command
+    for command in (
+        explain,
+        lookup,
+        verify,
+        takedown,
+        diff,
+        attribution,
+        report,
+        sql,
+        hash_,
+        signal,
+    )
+}

@@ -20,7 +20,10 @@ from ..schemas.errors import FairshardError
 # The module of each verb, which holds a command of its name.
 VERBS = {
     **dict.fromkeys(("demo", "plan", "run", "train", "audit"), "_job_verbs"),
-    **dict.fromkeys(("explain", "lookup", "verify", "takedown", "report", "sql", "hash", "signal"), "_release_verbs"),
+    **dict.fromkeys(
+        ("explain", "lookup", "verify", "takedown", "diff", "attribution", "report", "sql", "hash", "signal"),
+        "_release_verbs",
+    ),
 }
 _RESUMED = ("demo", "run", "train")
 
