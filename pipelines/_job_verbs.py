@@ -14,7 +14,7 @@ import click
 
 from ..schemas import config as configs
 from ..schemas.config import Job
-from ._output import STDOUT, print_funnel, print_json
+from ._output import AS_JSON, STDOUT, print_funnel, print_json
 from ._work import STAGES
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 CONFIG = click.argument("config", type=click.Path(dir_okay=False))
 RELEASE = click.option("--release", required=True, type=click.Path(file_okay=False), help="The release.")
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
 @click.command()

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 STDOUT = Console(highlight=False, soft_wrap=True)
 _SHOWN = 100
 _CELL_BYTES = 32
