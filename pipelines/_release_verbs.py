@@ -193,4 +193,29 @@ def attribution(release: str, pool: str | None, minimum: str, decimals: int, out
         print_rows(attributions.table(release, money))
 
 
-COMMANDS = {command.name: command for command in (explain, lookup, verify, takedown, diff, attribution, report)}
+@click.command(short_help="A page for creators: am I in it? Please leave me out.")
+@click.argument("release", type=click.Path(file_okay=False))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port; 0: any free one.")
+@click.option(
+    "--name", "names", multiple=True, help="Host name that the server is asked by, where others can reach it."
+)
+@click.option("--requests", type=click.Path(file_okay=False), metavar="FOLDER",
+              help="Offer a form for opt-out requests, and write them into registry files there.")  # fmt: skip
+def serve(release: str, host: str, port: int, names: tuple[str, ...], requests: str | None) -> None:
+    """Serve a page on which people look for their pictures in a release, until Ctrl-C. Needs the extra [crawl].
+
+    By default this machine alone can reach it. To publish it, put a web server with TLS before it and give its --name.
+    Uploaded pictures are compared and forgotten.
+
+    \b
+    fairshard serve release
+    fairshard serve release --requests optouts --name data.example.org
+    fairshard takedown release --registry url=optouts/url.csv --out release-2
+    """
+    from . import serve as serves
+
+    serves.run(release, host, port, names, requests)
+
+
+COMMANDS = {command.name: command for command in (explain, lookup, verify, takedown, diff, attribution, report, serve)}

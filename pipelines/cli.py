@@ -20,7 +20,9 @@ from ..schemas.errors import FairshardError
 # The module of each verb, which holds a command of its name.
 VERBS = {
     **dict.fromkeys(("demo", "plan", "run", "train", "audit"), "_job_verbs"),
-    **dict.fromkeys(("explain", "lookup", "verify", "takedown", "diff", "attribution", "report"), "_release_verbs"),
+    **dict.fromkeys(
+        ("explain", "lookup", "verify", "takedown", "diff", "attribution", "report", "serve"), "_release_verbs"
+    ),
     **dict.fromkeys(("sql", "hash", "signal"), "_query_verbs"),
 }
 _RESUMED = ("demo", "run", "train")

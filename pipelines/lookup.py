@@ -95,13 +95,39 @@ def lookup(
     asked = {name: value for name, value in given.items() if value is not None}
     if len(asked) != 1:
         raise InputError("lookup", f"is asked about {len(asked)} things", "one of url, image, creator and domain")
+    ((kind, value),) = asked.items()
+    found = find(opened(folder), kind, _bytes(value), value) if kind == "image" else find(opened(folder), kind, value)
+    return {"asked": asked, **found}
+
+
+def opened(folder: str) -> Catalog:
+    """The catalog of a release, to ask several times.
+
+    Raises:
+        ReleaseError: not a finished release.
+    """
     catalog = open_catalog(folder)
     if not catalog.is_release:
         raise ReleaseError(folder, "is a work directory", "a release", "Ask `fairshard explain` about it")
-    (kind, value), notes = next(iter(asked.items())), []
-    if kind == "image":
-        limits = _manifest.load(Release(folder))["policy"]
-        notes = _find_picture(catalog, _hashed(value), limits)
+    return catalog
+
+
+def find(catalog: Catalog, kind: str, value: str | bytes, name: str = "The file") -> dict[str, Any]:
+    """What ``lookup`` finds.
+
+    Args:
+        catalog: of a release; the temporary table ``found`` of its connection is overwritten.
+        kind: url, image, creator or domain.
+        value: what is asked; of an image the bytes of the file.
+        name: what errors call these bytes.
+
+    Raises:
+        InputError: it is not what it should be, or no picture.
+    """
+    notes: list[str] = []
+    if isinstance(value, bytes):
+        limits = _manifest.load(Release(catalog.root))["policy"]
+        notes = _find_picture(catalog, _hashed(value, name), limits)
     else:
         sql, expected = _BY_KEY[kind]
         key = normal_key(kind, value)
@@ -109,12 +135,7 @@ def lookup(
             raise InputError("lookup", f"is asked about {value!r}", expected)
         _found(catalog, sql, key=key)
     answer = _answer(catalog)
-    return {
-        "asked": asked,
-        "found": bool(answer["pairs"]),
-        **answer,
-        "note": " ".join([*notes, *_withheld(catalog)]) or None,
-    }
+    return {"found": bool(answer["pairs"]), **answer, "note": " ".join([*notes, *_withheld(catalog)]) or None}
 
 
 def _answer(catalog: Catalog) -> dict[str, Any]:
@@ -148,14 +169,17 @@ def _find_picture(catalog: Catalog, picture: Fingerprint, limits: dict[str, Any]
     return ["The picture is too flat for its look to be compared: only its very bytes were looked for."] if flat else []
 
 
-def _hashed(path: str) -> Fingerprint:
+def _bytes(path: str) -> bytes:
     try:
-        data = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})", "a picture") from error
+
+
+def _hashed(data: bytes, name: str) -> Fingerprint:
     picture = fingerprint(data, dihedral=True)
     if picture.error == "not_an_image":
-        raise InputError(path, f"is no picture: {picture.error_detail}", "a picture")
+        raise InputError(name, f"is no picture: {picture.error_detail}", "a picture")
     return picture
 
 

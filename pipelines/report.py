@@ -157,7 +157,7 @@ def html(folder: str) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters.update(
-        visible=visible, number=_number, percent=_percent, size=_size, reason=_reason_words, kind=_kind_words,
+        visible=visible, number=_number, percent=_percent, size=_size, reason=reason_words, kind=_kind_words,
         link=_link, distance=_distance,
     )  # fmt: skip
     template = resources.files(__package__ or "").joinpath("templates", "report.html.j2").read_text(encoding="utf-8")
@@ -236,7 +236,7 @@ def _kind_words(kind: str) -> str:
     return _KIND_WORDS.get(kind, kind.replace("_", " "))
 
 
-def _reason_words(reason: str) -> str:
+def reason_words(reason: str) -> str:
     if reason in REASON_WORDS:
         return REASON_WORDS[reason]
     verdict, colon, kind = reason.partition(":")
