@@ -14,6 +14,7 @@ from typing import Any
 
 from ..schemas.config import Job, fingerprint
 from ..schemas.errors import ReleaseError
+from ..udfs.merkle import root
 from ._catalog import Catalog
 from ._release import FORMAT, MANIFEST, FileFact, Release
 
@@ -91,8 +92,15 @@ def sources(catalog: Catalog) -> list[dict[str, Any]]:
 
 def dump(manifest: Mapping[str, Any], files: Mapping[str, FileFact]) -> bytes:
     """The manifest as it is written."""
-    document = {**manifest, "files": {name: asdict(fact) for name, fact in files.items()}}
+    listed = {name: asdict(fact) for name, fact in files.items()}
+    document = {**manifest, "files": listed, "merkle_root": merkle_root(listed)}
     return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def merkle_root(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """One hash for all files of a manifest, hex: of lines ``sha256 bytes name``, in the order of names, see `merkle`."""
+    lines = (f"{fact['sha256']} {fact['bytes']} {name}\n" for name, fact in sorted(files.items()))
+    return root([line.encode() for line in lines]).hex()
 
 
 def load(release: Release) -> dict[str, Any]:

@@ -26,12 +26,13 @@ from ._store import checked, file_system
 
 FORMAT = "fairshard-release/1"
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
 CATALOG = "catalog.duckdb"
 REPORT = "report.html"
 TOMBSTONES = "tombstones.parquet"
 # Names that releases give. Whatever else lies in the directory is somebody's own and stays.
 _OURS = re.compile(r"shards/\d{5,}\.(tar|parquet)|pairs/\d{5,}\.parquet|tables/[a-z_]+-\d{5,}\.parquet")
-_FILES = frozenset({MANIFEST, CATALOG, REPORT, TOMBSTONES, "README.md", "funnel.png"})
+_FILES = frozenset({MANIFEST, SIGNATURE, CATALOG, REPORT, TOMBSTONES, "README.md", "funnel.png"})
 _PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 _BLOCK_BYTES = 1 << 20
 

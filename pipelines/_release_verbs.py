@@ -67,8 +67,9 @@ def lookup(release: str, as_json: bool, **asked: str | None) -> None:
 @click.argument("release", type=click.Path(file_okay=False))
 @click.option("--registry", "registries", multiple=True, type=click.Path(), metavar="SCOPE=FILE",
               help="Also check against this opt-out list, such as domain=optouts.txt. May be repeated.")  # fmt: skip
+@click.option("--public-key", type=click.Path(), metavar="PEM", help="Also check who signed it.")
 @AS_JSON
-def verify(release: str, registries: tuple[str, ...], as_json: bool) -> None:
+def verify(release: str, registries: tuple[str, ...], public_key: str | None, as_json: bool) -> None:
     """Recount and rehash a release; check it against today's opt-outs. Exits with 1 if something is wrong.
 
     An opt-out list older than the release's policy allows is used, with a warning.
@@ -79,7 +80,7 @@ def verify(release: str, registries: tuple[str, ...], as_json: bool) -> None:
     """
     from . import verify as verifies
 
-    findings = verifies.check(release, registries)
+    findings = verifies.check(release, registries, public_key)
     if as_json:
         print_json({"release": release, "findings": findings})
     else:
@@ -87,6 +88,28 @@ def verify(release: str, registries: tuple[str, ...], as_json: bool) -> None:
             click.echo(verifies.line(finding))
         click.echo(f"{len(findings)} finding{'' if len(findings) == 1 else 's'}")
     raise SystemExit(1 if findings else 0)
+
+
+@click.command(short_help="Sign a release with an Ed25519 key.")
+@click.argument("release", type=click.Path(file_okay=False))
+@click.option("--key", required=True, type=click.Path(), metavar="PEM", help="Private key; it goes nowhere.")
+@AS_JSON
+def sign(release: str, key: str, as_json: bool) -> None:
+    """Write RELEASE/manifest.sig, by which others tell that a release is yours. Needs the extra [sign].
+
+    \b
+    openssl genpkey -algorithm ed25519 -out private.pem
+    openssl pkey -in private.pem -pubout -out public.pem
+    fairshard sign release --key private.pem
+    fairshard verify release --public-key public.pem
+    """
+    from . import sign as signs
+
+    path = signs.sign(release, key)
+    if as_json:
+        print_json({"signature": path})
+    else:
+        click.echo(path)
 
 
 @click.command(short_help="Make the next release, without what has opted out.")
@@ -218,4 +241,6 @@ def serve(release: str, host: str, port: int, names: tuple[str, ...], requests: 
     serves.run(release, host, port, names, requests)
 
 
-COMMANDS = {command.name: command for command in (explain, lookup, verify, takedown, diff, attribution, report, serve)}
+COMMANDS = {
+    command.name: command for command in (explain, lookup, verify, sign, takedown, diff, attribution, report, serve)
+}

@@ -21,7 +21,7 @@ from ..schemas.errors import FairshardError
 VERBS = {
     **dict.fromkeys(("demo", "plan", "run", "train", "audit"), "_job_verbs"),
     **dict.fromkeys(
-        ("explain", "lookup", "verify", "takedown", "diff", "attribution", "report", "serve"), "_release_verbs"
+        ("explain", "lookup", "verify", "sign", "takedown", "diff", "attribution", "report", "serve"), "_release_verbs"
     ),
     **dict.fromkeys(("sql", "hash", "signal"), "_query_verbs"),
 }

@@ -24,7 +24,7 @@ from . import _card, _manifest
 from ._catalog import open_release, write_catalog
 from ._emit_shard import PLAN, PLAN_FILE, ShardTask, make_shard
 from ._public import ordered, write_tables
-from ._release import MANIFEST, FileFact, Release, rechunked
+from ._release import MANIFEST, SIGNATURE, FileFact, Release, rechunked
 from ._shards import sample_keys
 from ._store import Store, Task, arrow_filesystem
 from ._work import STAGES, Work, require
@@ -95,6 +95,7 @@ def run(work: Work) -> None:
     tasks = [_shard_task(work, plan_fingerprint, shard_id) for shard_id in range(shards)]
     todo = [task for task in tasks if not _made(work.store, release, task)]
     if todo or not _published(work, release, plan_fingerprint):
+        release.remove(SIGNATURE)
         release.remove(MANIFEST)
     for _ in work.map("emit", make_shard, todo, lambda rows: f"{rows:,} samples"):
         pass

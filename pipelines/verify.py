@@ -18,11 +18,11 @@ from ..schemas import typed_yaml
 from ..schemas.config import Registry, Scope, fingerprint
 from ..schemas.errors import InputError, ReleaseError, SqlError
 from ..schemas.policy import Policy
-from . import _manifest
+from . import _manifest, sign
 from ._catalog import Catalog, open_release
 from ._recheck import violations
 from ._registries import Loaded, load_one, warn_of_age
-from ._release import CATALOG, MANIFEST, REPORT, Release
+from ._release import CATALOG, MANIFEST, REPORT, SIGNATURE, Release
 from ._shards import Sample, read_samples, shard_name
 from ._store import read_parquet
 
@@ -42,7 +42,8 @@ class Finding(TypedDict):
     """Something that is not as it should be.
 
     Attributes:
-        kind: missing_file, extra_file, changed_file, unreadable, wrong_count, wrong_sample or opted_out.
+        kind: missing_file, extra_file, changed_file, unreadable, wrong_count, wrong_sample,
+            wrong_signature or opted_out.
         where: file, count or sample.
         found: what is there.
         expected: what should be.
@@ -59,16 +60,23 @@ def line(finding: Finding) -> str:
     return f"{finding['kind']}: {finding['where']}: {finding['found']}; expected {finding['expected']}"
 
 
-def check(folder: str, registries: Sequence[str]) -> list[Finding]:
+def check(folder: str, registries: Sequence[str], public_key: str | None = None) -> list[Finding]:
     """``verify`` against registries as the command line names them. Warns of one that the policy would call stale.
 
+    Args:
+        folder: the release.
+        registries: ``SCOPE=FILE`` each.
+        public_key: PEM file of whoever should have signed it; None: nobody.
+
     Raises:
-        InputError, RegistryError: as ``loaded``.
+        InputError, RegistryError: as ``loaded`` and ``sign.fault``.
         ReleaseError: as ``verify``.
     """
-    lists, now = loaded(registries), datetime.now(UTC)
-    warn_of_age(lists, _policy(_manifest.load(Release(folder))), now)
-    return verify(folder, rules(lists), now)
+    lists, now, release = loaded(registries), datetime.now(UTC), Release(folder)
+    warn_of_age(lists, _policy(_manifest.load(release)), now)
+    fault = sign.fault(release, public_key) if public_key else None
+    unsigned = [] if fault is None else [_finding("wrong_signature", SIGNATURE, fault, f"signed by {public_key}")]
+    return [*unsigned, *verify(folder, rules(lists), now)]
 
 
 def rules(lists: Sequence[Loaded]) -> pa.Table | None:
@@ -132,7 +140,11 @@ def _files(release: Release, manifest: dict[str, Any]) -> Iterator[Finding]:
                 "changed_file", name, f"{found.bytes} bytes, sha256 {found.sha256}",
                 f"{fact['bytes']} bytes, sha256 {fact['sha256']}",
             )  # fmt: skip
-    for name in sorted(present - set(listed) - {MANIFEST, CATALOG, REPORT}):
+    if manifest.get("merkle_root") != _manifest.merkle_root(listed):
+        yield _finding(
+            "changed_file", f"{MANIFEST}: merkle_root", str(manifest.get("merkle_root")), "that of its files"
+        )
+    for name in sorted(present - set(listed) - {MANIFEST, SIGNATURE, CATALOG, REPORT}):
         yield _finding("extra_file", name, "is there", "only files that the manifest lists")
 
 

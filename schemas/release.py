@@ -1,6 +1,7 @@
 """The contract of a release: what each of its Parquet files holds.
 
-    manifest.json            what the release is, and the SHA-256 of every other file
+    manifest.json            what the release is, and the SHA-256 of every other file; manifest.schema.json is its schema
+    manifest.sig             the maintainer's Ed25519 signature of it, if there is one
     shards/00000.tar         WebDataset shard in img2dataset's layout
     shards/00000.parquet     its samples, ``SIDECAR``
     pairs/00000.parquet      every pair of the sources with its outcome, ``OUTCOME``

@@ -10,6 +10,7 @@ import pytest
 import small_world
 from PIL import Image, ImageOps
 
+from fairshard.pipelines._manifest import merkle_root
 from fairshard.pipelines.verify import check, line, loaded, rules, verify
 from fairshard.schemas.errors import InputError, RegistryError, ReleaseError
 from fairshard.udfs.hashing import fingerprint
@@ -45,6 +46,7 @@ def admit(release, name):
 
     fact = Release(str(release)).fact(name)
     edit_manifest(release, lambda document: document["files"][name].update(sha256=fact.sha256, bytes=fact.bytes))
+    edit_manifest(release, lambda document: document.update(merkle_root=merkle_root(document["files"])))
 
 
 def test_a_whole_release(whole):
@@ -143,7 +145,7 @@ def test_a_name_that_leads_out_of_the_release(release):
     (release.parent / "outside").write_text("not to be read")
     fact = {"sha256": "0" * 64, "bytes": 14}
     edit_manifest(release, lambda document: document["files"].update({"../outside": fact}))
-    assert found(release) == [("missing_file", "../outside")]
+    assert found(release) == [("missing_file", "../outside"), ("changed_file", "manifest.json: merkle_root")]
 
 
 @pytest.mark.parametrize(
