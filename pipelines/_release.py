@@ -13,10 +13,10 @@ import json
 import posixpath
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,6 +33,7 @@ TOMBSTONES = "tombstones.parquet"
 # Names that releases give. Whatever else lies in the directory is somebody's own and stays.
 _OURS = re.compile(r"shards/\d{5,}\.(tar|parquet)|pairs/\d{5,}\.parquet|tables/[a-z_]+-\d{5,}\.parquet")
 _FILES = frozenset({MANIFEST, SIGNATURE, CATALOG, REPORT, TOMBSTONES, "README.md", "funnel.png"})
+_SOUGHT = ("url_key", "sha256")
 _PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 _BLOCK_BYTES = 1 << 20
 
@@ -127,13 +128,18 @@ class Release:
             sink.write(data)
         return sink.fact()
 
-    def write_parquet(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> FileFact:
+    def write_parquet(self, name: str, schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> FileFact:
         """Write batches as one Parquet file, one row group each: the same batches give the same bytes.
+
+        By Bloom filters a reader passes over row groups that do not hold the URL or file somebody looks for.
 
         Raises:
             ContractError: a column is missing, of another type, or null where it may not be.
         """
-        with self.create(name) as sink, pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        rows = max((batch.num_rows for batch in batches), default=0)
+        sought = {column: {"ndv": max(rows, 1)} for column in _SOUGHT if column in schema.names}
+        options: dict[str, Any] = {"compression": "zstd", "bloom_filter_options": sought}
+        with self.create(name) as sink, pq.ParquetWriter(sink, schema, **options) as writer:
             for batch in batches:
                 writer.write_batch(checked(batch, schema, name), row_group_size=max(batch.num_rows, 1))
         return sink.fact()

@@ -19,17 +19,16 @@ __all__ = ["SHOWN_ROWS", "lookup", "text"]
 SHOWN_ROWS = 100
 
 _BY_URL = "SELECT pair_id, 'url' AS match, NULL::INTEGER AS distance FROM outcome WHERE url_key = $key"
+# What looks like a subdomain is asked once for each name whether it is one: an address has none.
 _BY_DOMAIN = """
-SELECT pair_id, 'domain' AS match, NULL::INTEGER AS distance
-FROM outcome WHERE host IN (
-    SELECT host FROM (SELECT DISTINCT host FROM outcome) WHERE list_contains(host_suffixes(host), $key)
-)
+WITH name AS MATERIALIZED (SELECT DISTINCT host FROM outcome WHERE host = $key OR ends_with(host, '.' || $key)),
+     covered AS MATERIALIZED (SELECT host FROM name WHERE list_contains(host_suffixes(host), $key))
+SELECT pair_id, 'domain' AS match, NULL::INTEGER AS distance FROM outcome WHERE host IN (FROM covered)
 """
 _BY_CREATOR = """
-SELECT pair_id, 'creator' AS match, NULL::INTEGER AS distance
-FROM outcome WHERE creator IN (
-    SELECT creator FROM (SELECT DISTINCT creator FROM outcome) WHERE name_key(creator) = $key
-)
+WITH name AS MATERIALIZED (SELECT DISTINCT creator FROM outcome),
+     meant AS MATERIALIZED (SELECT creator FROM name WHERE name_key(creator) = $key)
+SELECT pair_id, 'creator' AS match, NULL::INTEGER AS distance FROM outcome WHERE creator IN (FROM meant)
 """
 
 _BY_KEY = {
@@ -125,9 +124,9 @@ def find(catalog: Catalog, kind: str, value: str | bytes, name: str = "The file"
         InputError: it is not what it should be, or no picture.
     """
     notes: list[str] = []
+    manifest = _manifest.load(Release(catalog.root))
     if isinstance(value, bytes):
-        limits = _manifest.load(Release(catalog.root))["policy"]
-        notes = _find_picture(catalog, _hashed(value, name), limits)
+        notes = _find_picture(catalog, _hashed(value, name), manifest["policy"])
     else:
         sql, expected = _BY_KEY[kind]
         key = normal_key(kind, value)
@@ -135,7 +134,7 @@ def find(catalog: Catalog, kind: str, value: str | bytes, name: str = "The file"
             raise InputError("lookup", f"is asked about {value!r}", expected)
         _found(catalog, sql, key=key)
     answer = _answer(catalog)
-    return {"found": bool(answer["pairs"]), **answer, "note": " ".join([*notes, *_withheld(catalog)]) or None}
+    return {"found": bool(answer["pairs"]), **answer, "note": " ".join([*notes, *_withheld(manifest)]) or None}
 
 
 def _answer(catalog: Catalog) -> dict[str, Any]:
@@ -183,8 +182,8 @@ def _hashed(data: bytes, name: str) -> Fingerprint:
     return picture
 
 
-def _withheld(catalog: Catalog) -> list[str]:
-    count = catalog.dicts("SELECT count(*) AS n FROM outcome WHERE withheld")[0]["n"]
+def _withheld(manifest: dict[str, Any]) -> list[str]:
+    count = manifest["counts"].get("withheld", 0)
     said = (
         f"{count:,} pairs that were left out are covered by lists that may not be published; they cannot be looked up."
     )
