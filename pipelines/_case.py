@@ -143,6 +143,8 @@ class _Reader:
                 raise self._wrong("body_base64", "Base64") from error
         elif "body" in self._case:
             body = _encoded(self.text("body"))
+        elif "body_pad" in self._case:
+            body = b""
         else:
             return None
         return self._pad() + body

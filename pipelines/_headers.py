@@ -9,6 +9,7 @@ from typing import Any
 
 from ..schemas.verdicts import ALLOW, COND, NONE
 from ..udfs.signals import Evidence, Response, aipref, content_signal, rsl, tdmrep, x_robots_tag
+from ..udfs.signals.directives import NO_IMAGE_INDEX
 from ..udfs.signals.robots_txt import Robots
 from ._said import AGENT, Said
 
@@ -19,7 +20,7 @@ KINDS = frozenset({x_robots_tag.KIND, content_signal.KIND, aipref.KIND, tdmrep.K
 
 HEADERS = frozenset(
     name.lower()
-    for name in (x_robots_tag.HEADER, content_signal.HEADER, aipref.HEADER, tdmrep.RESERVATION, tdmrep.POLICY)
+    for name in (x_robots_tag.HEADER, *content_signal.HEADERS, aipref.HEADER, tdmrep.RESERVATION, tdmrep.POLICY)
 )
 _NO_ROBOTS = Robots()  # readers of protocols that live in robots.txt too are asked for the headers alone
 
@@ -60,7 +61,7 @@ def _of_each(response: Response, last: bool) -> Iterator[tuple[Evidence, str | N
     """What each response says by itself. Search engines' words refuse training only where the policy reads them so."""
     tag, only_if = x_robots_tag.verdict([response], AGENT), None
     if tag.verdict == NONE:
-        tag, only_if = x_robots_tag.verdict([response], AGENT, respect_noindex=True), "noindex=deny"
+        tag, only_if = x_robots_tag.verdict([response], AGENT, NO_IMAGE_INDEX), "noindex=deny"
     if tag.verdict != NONE:
         yield tag, only_if
     signal = content_signal.verdict(_NO_ROBOTS, [response], AGENT)

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from ..schemas.verdicts import NONE
 from ..udfs.signals import Evidence, Response, html_meta, licence, tdmrep
+from ..udfs.signals.directives import NO_IMAGE_INDEX
 from ..udfs.signals.html_page import Page
 from ..udfs.signals.image_object import ImageObject
 from ._headers import HEADERS, said_in_headers
@@ -83,7 +84,7 @@ def _refusal(metas: tuple[tuple[str, str], ...]) -> tuple[tuple[Evidence, str | 
     """What meta elements refuse, and the line of a policy under which they do."""
     refused, only_if = html_meta.verdict(metas, AGENT, image=True), None
     if refused.verdict == NONE:
-        refused, only_if = html_meta.verdict(metas, AGENT, image=True, respect_noindex=True), "noindex=deny"
+        refused, only_if = html_meta.verdict(metas, AGENT, image=True, also=NO_IMAGE_INDEX), "noindex=deny"
     return () if refused.verdict == NONE else ((refused, only_if),)
 
 

@@ -24,7 +24,8 @@ from ..udfs.signals import (
     x_robots_tag,
     xmp,
 )
-from ..udfs.urls import canonical_key
+from ..udfs.signals.directives import NO_INDEX
+from ..udfs.urls import canonical_href, canonical_key
 from ._case import Case
 
 COMBINE = "combine"
@@ -44,10 +45,13 @@ def _robots(case: Case) -> robots_txt.Robots:
 
 def _fetched(case: Case, key: str) -> tuple[int, bytes]:
     """Status and body of another fetch."""
-    if key not in case.files:
-        return 404, b""
-    body = case.files[key]
-    return (0, b"") if body is None else (200, body)
+    answers = {_asked(name): (200, body) if body is not None else (0, b"") for name, body in case.files.items()}
+    return answers.get(_asked(key), (404, b""))
+
+
+def _asked(url: str) -> str:
+    """A URL as it is asked for, in whatever spelling it is given; the name of a file stays."""
+    return canonical_href(url) or url
 
 
 def _robots_txt(case: Case) -> Evidence:
@@ -55,7 +59,11 @@ def _robots_txt(case: Case) -> Evidence:
 
 
 def _x_robots_tag(case: Case) -> Evidence:
-    return x_robots_tag.verdict(case.hops, case.agent, case.flags.respect_noindex)
+    return x_robots_tag.verdict(case.hops, case.agent, _also(case))
+
+
+def _also(case: Case) -> frozenset[str]:
+    return NO_INDEX if case.flags.respect_noindex else frozenset()
 
 
 def _tdmrep(case: Case) -> Evidence:
@@ -63,7 +71,7 @@ def _tdmrep(case: Case) -> Evidence:
     layers = [file.layer(case.url), tdmrep.header_layer(case.hops)]
     if case.page_url is None:
         layers.append(tdmrep.page_layer(_page(case).metas, case.url))
-    unreachable = [key for key, body in case.files.items() if body is None]
+    unreachable = [_asked(key) for key, body in case.files.items() if body is None]
     return tdmrep.verdict(layers, unreachable)
 
 
@@ -95,8 +103,7 @@ def _rsl_file(case: Case, answer: tuple[int, bytes], source: str) -> Evidence:
 
 
 def _html_meta(case: Case) -> Evidence:
-    image, noindex = case.page_url is not None, case.flags.respect_noindex
-    found = html_meta.verdict(_page(case).metas, case.agent, image=image, respect_noindex=noindex)
+    found = html_meta.verdict(_page(case).metas, case.agent, image=case.page_url is not None, also=_also(case))
     if case.kind == html_meta.KIND and found.verdict == NONE and _is_undetermined(case.status):
         return Evidence(html_meta.KIND, HOLD, detail=f"the page: status {case.status}")
     return found
@@ -109,7 +116,8 @@ def _is_undetermined(status: int) -> bool:
 
 def _licence(case: Case) -> Evidence:
     asset = None if case.page_url is None else case.url
-    found = licence.of_page(_page(case), case.page_url or case.url, asset)
+    is_error = case.kind == licence.KIND and not 200 <= case.status < 300  # whose links speak of the error alone
+    found = [] if is_error else licence.of_page(_page(case), case.page_url or case.url, asset)
     found += licence.of_headers(case.hops, case.url)
     if case.picture is not None:
         found += licence.of_file(image_blocks.read(case.data))

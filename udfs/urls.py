@@ -30,7 +30,7 @@ _KEY_PREFIX = r"^https?://(www\.)?"
 _ADDRESS = r"^(?:\[|[0-9.]*[0-9][0-9.]*$)"
 
 # Of a path or query in WHATWG form, what the key writes otherwise, if it writes it otherwise at all.
-_ODD = re.compile(r"%[0-9A-Fa-f]{2}|[^\w!$&'()*+,;=:@/?\-.~\[\]%]", re.ASCII)
+_ODD = re.compile(r"%[0-9A-Fa-f]{2}|[^\w!$&'()*+,;=:@/?\-.~\[\]]", re.ASCII)
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
@@ -233,7 +233,7 @@ def _normal_escapes(text: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _normal_form(odd: str) -> str:
-    if odd.startswith("%"):
+    if len(odd) == 3:
         byte = chr(int(odd[1:], 16))
         return byte if byte in _UNRESERVED else odd.upper()
     return "".join(f"%{byte:02X}" for byte in odd.encode())

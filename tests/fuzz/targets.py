@@ -42,6 +42,7 @@ from fairshard.udfs.signals import (
     xmp,
 )
 from fairshard.udfs.signals.creators import creators
+from fairshard.udfs.signals.directives import NO_IMAGE_INDEX
 from fairshard.udfs.signals.path_pattern import compiled, target_of
 from fairshard.udfs.signals.safe_xml import XmlError
 from fairshard.udfs.signals.safe_xml import parse as parse_xml
@@ -82,7 +83,7 @@ def header_lines(data: bytes) -> None:
     names = ("X-Robots-Tag", "Content-Signal", "Content-Usage", "tdm-reservation", "tdm-policy", "Link")
     hops = [Response(URL, 200, [(name, line) for line in lines for name in names])]
     text = words(data)
-    grants(x_robots_tag.verdict(hops, AGENT, respect_noindex=True), False)
+    grants(x_robots_tag.verdict(hops, AGENT, NO_IMAGE_INDEX), False)
     grants(content_signal.verdict(NO_ROBOTS, hops, AGENT), b"yes" in text)
     grants(aipref.verdict(NO_ROBOTS, hops, URL, AGENT, EVERYTHING), b"=y" in text)
     grants(tdmrep.verdict([tdmrep.header_layer(hops)]), b"0" in text)
@@ -98,7 +99,7 @@ def header_lines(data: bytes) -> None:
 def page(data: bytes) -> None:
     """An HTML page."""
     found = html_page.parse(data)
-    grants(html_meta.verdict(found.metas, AGENT, image=True, respect_noindex=True), False)
+    grants(html_meta.verdict(found.metas, AGENT, image=True, also=NO_IMAGE_INDEX), False)
     grants(tdmrep.verdict([tdmrep.page_layer(found.metas, URL)]), b"0" in data)
     for asset in (None, URL):
         grants(licence.verdict(licence.of_page(found, URL, asset)), is_public_domain(data))

@@ -29,6 +29,7 @@ CASES = [
     ([{"x-robots-tag": "noimageindex"}], [("x_robots_tag", "deny", 0, "noindex=deny")]),
     ([{"x-robots-tag": "noindex, noai"}], [("x_robots_tag", "deny", 0, None)]),
     ([{"content-signal": "ai-train=no"}, {}], [("content_signal", "deny", 0, None)]),
+    ([{"content-signals": "ai-train=no"}], [("content_signal", "deny", 0, None)]),
     ([{"content-signal": "ai-train=yes"}, {}], []),
     ([{}, {"content-signal": "ai-train=yes"}], [("content_signal", "allow", 1, None)]),
     ([{"content-usage": "train-ai=n"}, {}], []),  # a preference is about the content it comes with

@@ -14,13 +14,21 @@ from fairshard.schemas.errors import InputError
 from fairshard.schemas.verdicts import VERDICTS
 
 VECTORS = Path(__file__).parents[1] / "vectors"
-CASES = [json.loads(line) for file in sorted(VECTORS.glob("*.jsonl")) for line in file.open(encoding="utf-8")]
+MORE = VECTORS / "more"
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
-def test_case(case, monkeypatch):
+def _cases(folder: Path) -> list[dict]:
+    return [json.loads(line) for file in sorted(folder.glob("*.jsonl")) for line in file.open(encoding="utf-8")]
+
+
+CASES = _cases(VECTORS)
+EVERY = [pytest.param(case, folder, id=case["id"]) for folder in (VECTORS, MORE) for case in _cases(folder)]
+
+
+@pytest.mark.parametrize(("case", "folder"), EVERY)
+def test_case(case, folder, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", _refuse)
-    result = signal_cases.judge(case, VECTORS)
+    result = signal_cases.judge(case, folder)
     assert signal_cases.mismatch(case, result) == "", case["note"]
     assert json.loads(json.dumps(result)) == result
 

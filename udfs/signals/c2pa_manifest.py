@@ -34,6 +34,7 @@ MAX_STORES = 16
 
 _LABEL = re.compile(r"(?:c2pa|cawg)\.training-mining(?:\.v\d+)?(?:__\d+)?")
 _ACTIONS = re.compile(r"c2pa\.actions(?:\.v\d+)?(?:__\d+)?")
+_NO_LETTER = re.compile(r"[\s_-]+")
 _TRAINING = frozenset({"c2pa.ai_training", "cawg.ai_training"})
 _GENERATIVE = frozenset({"c2pa.ai_generative_training", "cawg.ai_generative_training"})
 
@@ -207,7 +208,7 @@ def _use(entry: dict) -> str:
     use = entry.get("use")
     if use == "allowed":
         return ALLOW
-    folded = use.strip().lower() if isinstance(use, str) else ""
+    folded = _NO_LETTER.sub("", use.lower()) if isinstance(use, str) else ""
     if folded == "constrained":
         info = entry.get("constraint_info")
         return COND if isinstance(info, str) and info.strip() else DENY

@@ -14,7 +14,7 @@ from . import Evidence, Response, strictest_evidence
 from .robots_txt import SOURCE, Robots
 
 KIND = "content_signal"
-HEADER = "Content-Signal"
+HEADERS = ("Content-Signal", "Content-Signals")
 LINE = "content-signal"
 
 # A refusal is found wherever it stands; a permission has to be a whole, well-formed part between commas.
@@ -50,9 +50,10 @@ def _in_robots(robots: Robots, agent: str) -> Evidence:
 
 def _in_headers(hops: Sequence[Response]) -> Iterable[Evidence]:
     for hop in hops:
-        for piece in _read(hop.lines(HEADER), "asset", f"{HEADER} of {hop.url}"):
-            if piece.verdict == DENY or hop is hops[-1]:
-                yield piece
+        for name in HEADERS:
+            for piece in _read(hop.lines(name), "asset", f"{name} of {hop.url}"):
+                if piece.verdict == DENY or hop is hops[-1]:
+                    yield piece
 
 
 def _read(texts: Iterable[str], scope: str, source: str) -> Iterable[Evidence]:

@@ -9,7 +9,8 @@ does, lets ``noai, max-image-preview:large`` through.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import lru_cache
 
 from .robots_lines import names
 
@@ -19,25 +20,25 @@ VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "ma
 NO_AI = frozenset({"noai", "noml"})
 NO_IMAGE_AI = "noimageai"
 NO_INDEX = frozenset({"noindex", "none"})
-NO_IMAGE_INDEX = "noimageindex"
+NO_IMAGE_INDEX = NO_INDEX | {"noimageindex"}
 
+_SCOPE_CHARS = 256  # longer than any name, short enough to be compared at every directive
 _WORD = re.compile(r"[^\s;\"']+")
 
 
-def refusal(text: str, agent: str, *, image: bool, respect_noindex: bool = False) -> str:
+def refusal(text: str, agent: str, *, image: bool, also: Collection[str] = ()) -> str:
     """The directive of a line that refuses training to us; empty if there is none.
 
     Args:
         text: the value of one header line, or of one ``content`` attribute.
         agent: our product token.
         image: whether the asset is anything but text, which ``noimageai`` does not bind.
-        respect_noindex: a policy choice: ``noindex``, ``none`` and, of images, ``noimageindex`` refuse too.
+        also: search engines' words that refuse too, a policy choice: ``NO_INDEX`` or ``NO_IMAGE_INDEX``.
     """
     for scope, directive in directives(text):
         word = directive.lower()
-        refused = word in NO_AI or (image and word == NO_IMAGE_AI)
-        refused = refused or (respect_noindex and (word in NO_INDEX or (image and word == NO_IMAGE_INDEX)))
-        if refused and (scope in ("", "*") or names(scope, agent)):
+        refused = word in NO_AI or word in also or (image and word == NO_IMAGE_AI)
+        if refused and _addresses(scope, agent):
             return word
     return ""
 
@@ -47,22 +48,28 @@ def directives(text: str) -> Iterator[tuple[str, str]]:
 
     Directives with a value are left out: no value of theirs is a directive.
     """
-    scope = ""
-    dated = False
+    scope, dated = "", False
     for part in text.split(","):
         if dated and part.strip()[:1].isdigit():
             dated = False  # the rest of a date such as "Friday, 25-Jun-10 15:00:00 UTC"
             continue
-        scope, rest, dated = _scope(part, scope)
-        for word in _WORD.findall(rest):
-            yield scope, word
+        dated = False
+        *scopes, rest = part.split(":")
+        for name in scopes:
+            *before, last = name.split() or [""]
+            yield from _words(" ".join(before), scope)  # a comma is missing before the name
+            if last.lower() in VALUED:
+                rest, dated = "", last.lower() == "unavailable_after"
+                break
+            scope = name.strip()[:_SCOPE_CHARS]
+        yield from _words(rest, scope)
 
 
-def _scope(part: str, scope: str) -> tuple[str, str, bool]:
-    """The scope after a part, the directives left in it, and whether a date may go on after the comma."""
-    *scopes, rest = (side.strip() for side in part.split(":"))
-    for name in scopes:
-        if name.lower() in VALUED:
-            return scope, "", name.lower() == "unavailable_after"
-        scope = name
-    return scope, rest, False
+def _words(text: str, scope: str) -> Iterator[tuple[str, str]]:
+    return ((scope, word) for word in _WORD.findall(text))
+
+
+@lru_cache(maxsize=256)
+def _addresses(scope: str, agent: str) -> bool:
+    """Whether a scope is everybody's or ours. Where a comma is missing, the name is not its first word."""
+    return not scope or any(word == "*" or names(word, agent) for word in scope.split())

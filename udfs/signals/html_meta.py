@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ...schemas.verdicts import DENY, NONE
 from . import Evidence
@@ -11,7 +11,7 @@ from .directives import refusal
 KIND = "html_meta"
 
 
-def verdict(metas: Sequence[tuple[str, str]], agent: str, *, image: bool, respect_noindex: bool = False) -> Evidence:
+def verdict(metas: Sequence[tuple[str, str]], agent: str, *, image: bool, also: Collection[str] = ()) -> Evidence:
     """What the meta elements of a page say.
 
     Args:
@@ -19,14 +19,14 @@ def verdict(metas: Sequence[tuple[str, str]], agent: str, *, image: bool, respec
             body and in ``noscript``, never in comments, scripts or titles.
         agent: our product token; elements named like it count next to those named ``robots``.
         image: the asset is an image shown on the page, which ``noimageai`` binds, and not the page's own text.
-        respect_noindex: read ``noindex`` and ``none`` as refusals too.
+        also: words that refuse too, as in ``directives.refusal``.
 
     Returns:
         Evidence: ``deny`` or ``none``.
     """
     for name, content in metas:
         if name in ("robots", agent.strip().lower()):
-            word = refusal(content, agent, image=image, respect_noindex=respect_noindex)
+            word = refusal(content, agent, image=image, also=also)
             if word:
                 return Evidence(KIND, DENY, word, content, f"meta {name}")
     return Evidence(KIND, NONE)

@@ -32,6 +32,12 @@ _RAW_END = {
     name: re.compile(rf"</{name}(?=[\t\n\f\r />])", re.IGNORECASE)
     for name in ("style", "title", "textarea", "xmp", "iframe", "noembed", "noframes")
 }
+# In SVG and MathML no element is raw text. These end them (section 13.2.6.5), or hold HTML in them again.
+_FOREIGN = frozenset(("svg", "math"))
+_HTML_AGAIN = re.compile(
+    "b|big|blockquote|body|br|center|code|d[dlt]|div|em|embed|h[1-6r]|head|i|img|li|listing|menu|meta|nobr|ol|p|pre|ruby|"
+    "s|small|span|strong|strike|su[bp]|table|tt|ul?|var|foreignobject|desc|m[inos]|mtext|annotation-xml"
+)
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
@@ -95,7 +101,7 @@ def tags(text: str) -> Iterator[Tag]:
 
     Elements inside ``noscript`` are found, as by a browser without scripts.
     """
-    at, templates = 0, 0
+    at, templates, foreign = 0, 0, 0
     while opening := _OPENING.search(text, at):
         name = (opening["name"] or "").lower()
         if not name:
@@ -106,9 +112,11 @@ def tags(text: str) -> Iterator[Tag]:
             return  # the page ends inside a tag, which a parser drops
         if opening["close"]:
             templates -= name == "template" and templates > 0
+            foreign -= name in _FOREIGN and foreign > 0
             continue
         templates += name == "template"
-        start, (end, at) = at, _raw_text(name, text, at)
+        foreign = 0 if _HTML_AGAIN.fullmatch(name) else foreign + (name in _FOREIGN and text[at - 2] != "/")
+        start, (end, at) = at, (at, at) if foreign else _raw_text(name, text, at)
         if not templates:
             yield Tag(name, attributes, text[start:end])
 

@@ -62,8 +62,9 @@ class Pattern:
     def __init__(self, text: bytes):
         self.text = text
         anchored = text.endswith(b"$")
-        body = _normal(text[:-1] if anchored else text).replace(b"$", b"%24")
+        body = _normal(text[:-1] if anchored else text)
         self.length = len(body) + anchored
+        body = body.replace(b"$", b"%24")
         self._plain = _Pieces(body, anchored)
         encoded = _encode_reserved(body)
         self._encoded = self._plain if encoded == body else _Pieces(encoded, anchored)

@@ -127,7 +127,7 @@ class RslFile:
 def parse(body: bytes) -> RslFile:
     """Reads an RSL file. No body raises; what is not well-formed or has a DOCTYPE states nothing."""
     try:
-        root = parse_xml(body.removeprefix(b"\xef\xbb\xbf").strip())
+        root = parse_xml(body.removeprefix(b"\xef\xbb\xbf").lstrip())
     except XmlError as error:
         return RslFile(detail=f"malformed: {error}")
     space, _, name = root.tag.rpartition("}")
@@ -160,7 +160,7 @@ def locations(robots: Robots, hops: Sequence[Response], url: str, agent: str) ->
         agent: our product token.
     """
     own, preamble = robots.lines_for(agent, LINE)
-    named = [line.text for line in own or preamble]
+    named = [line.text for line in own if line.value] or [line.text for line in preamble if line.value]
     found = [*_linked(hops, url), *(_absolute(url, value) for value in named)]
     return list(dict.fromkeys(location for location in found if location))
 

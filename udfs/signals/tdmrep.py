@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from ...schemas.verdicts import ALLOW, COND, DENY, NONE
+from ..urls import canonical_href
 from . import Evidence, Response
 from .path_pattern import Pattern, compiled, target_of
 
@@ -123,7 +124,7 @@ def verdict(layers: Sequence[Layer], unreachable: Container[str] = ()) -> Eviden
 
     Args:
         layers: file, headers and, for the page's own text only, its HTML, in this order.
-        unreachable: policy URLs that are known to give no answer: they offer no conditions.
+        unreachable: policy URLs, in WHATWG form, that are known to give no answer: they offer no conditions.
 
     Returns:
         Evidence: ``deny`` reserved, ``cond`` reserved with a policy to ask for a licence by, ``allow`` not
@@ -193,11 +194,11 @@ def _reservation(value: object) -> bool | None:
 
 
 def _policy_url(value: object, relative_to: str) -> str:
-    if not isinstance(value, str) or not value.strip():
+    """A policy to be asked for, as it is asked for; empty where there is none. A text with a space in it is no URL."""
+    if not isinstance(value, str) or len(value.split()) != 1:
         return ""
     try:
-        url = urljoin(relative_to, value.strip())
-        parts = urlsplit(url)
+        url = canonical_href(urljoin(relative_to, value.strip())) or ""
     except ValueError:
         return ""
-    return url if parts.scheme in ("http", "https") and parts.netloc else ""
+    return url if url.startswith(("http://", "https://")) else ""

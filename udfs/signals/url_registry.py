@@ -116,7 +116,7 @@ def _covers(scope: str, named: str, key: str, hosts: frozenset[str]) -> bool:
         host = _host(named)
         authority = key.partition("/")[0]
         return host is not None and host in (authority, authority.rpartition(":")[0])
-    listed = _key(named, hosts) if scope == "url" else canonical_key(named)
+    listed = _key(named, hosts)
     if listed is None:
         return False
     return key == listed if scope == "url" else key.startswith(listed)
@@ -124,12 +124,10 @@ def _covers(scope: str, named: str, key: str, hosts: frozenset[str]) -> bool:
 
 def _answer(entry: dict) -> str:
     """Being listed is an opt-out, unless flags say otherwise; a refusal is read leniently, a grant strictly."""
-    if "optOut" not in entry and "optIn" not in entry:
+    opt_out, opt_in = entry.get("optOut"), entry.get("optIn")
+    if _is_yes(opt_out) or (opt_out is None and opt_in is None):
         return DENY
-    opt_out = entry.get("optOut")
-    if _is_yes(opt_out):
-        return DENY
-    return ALLOW if entry.get("optIn") is True and opt_out in (None, False) else NONE
+    return ALLOW if opt_in is True and opt_out in (None, False) else NONE
 
 
 def _key(url: str, ignore_query_for: frozenset[str]) -> str | None:

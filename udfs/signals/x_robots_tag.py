@@ -6,7 +6,7 @@ the search engine Mojeek. Nothing here grants: ``all`` is about search.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ...schemas.verdicts import DENY, NONE
 from . import Evidence, Response
@@ -16,14 +16,14 @@ KIND = "x_robots_tag"
 HEADER = "X-Robots-Tag"
 
 
-def verdict(hops: Sequence[Response], agent: str, respect_noindex: bool = False) -> Evidence:
+def verdict(hops: Sequence[Response], agent: str, also: Collection[str] = ()) -> Evidence:
     """What the headers of an asset say.
 
     Args:
         hops: every response of the redirect chain. Each line of each counts, at any status: who redirects to
             a copy or answers 404 still speaks for the URL that was asked for.
         agent: our product token.
-        respect_noindex: read ``noindex``, ``none`` and ``noimageindex`` as refusals too.
+        also: words that refuse too, as in ``directives.refusal``.
 
     Returns:
         Evidence: ``deny`` or ``none``.
@@ -31,7 +31,7 @@ def verdict(hops: Sequence[Response], agent: str, respect_noindex: bool = False)
     image = not is_text(hops[-1]) if hops else True
     lines = [(hop, text) for hop in hops for text in hop.lines(HEADER)]
     for hop, text in lines:
-        word = refusal(text, agent, image=image, respect_noindex=respect_noindex)
+        word = refusal(text, agent, image=image, also=also)
         if word:
             return Evidence(KIND, DENY, word, text, f"{HEADER} of {hop.url}")
     return Evidence(KIND, NONE, value=lines[0][1] if lines else "", source=HEADER if lines else "")

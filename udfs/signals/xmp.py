@@ -43,11 +43,17 @@ _LABELS = {
 
 _SENTENCE = re.compile(r"[;\n\r]|[.!?](?:\s|$)")
 _AI = re.compile(
-    r"\b(?:a\.?i\.?|ki|ia|ml|llms?|gen-?ai|artificial intelligence|machine[ -]learning|deep learning|generative|"
+    r"\b(?:a\.?i\.?|ki|ia|ml|llms?|gen-?ai|artificial[ -]intelligence|machine[ -]learning|deep learning|generative|"
     r"neural networks?|künstliche[rn]? intelligenz|intelligence artificielle|inteligencia artificial)\b|\bki-",
     re.IGNORECASE,
 )
 _USE = re.compile(r"train|data ?sets?\b|mining|learning|entra[iî]n|entrena|addestra|anlern|lernen", re.IGNORECASE)
+_AI_USE = re.compile(
+    r"\bno(?:t for)? (?:generative |gen-?)?ai\b|\bai (?:use|usage)\b|"
+    r"\b(?:use[ds]?|usage)\b(?: \w+){0,3} (?:for|in|by|with) (?:an |any )?(?:generative )?ai\b",
+    re.IGNORECASE,
+)
+_SPELLINGS = re.compile(r"\b(no)-?(?=ai\b)|\ba\.i\.", re.IGNORECASE)
 _NO = re.compile(
     r"\b(?:no|not|never|none|without|cannot|kein\w*|nicht|pas|sans|interdit\w*|untersagt|verboten|geen)\b|n't\b|"
     r"prohib|forbid|reserv|disallow|opt(?:ed)?[ -]?out|exclud|refus|den(?:y|ied)",
@@ -104,14 +110,14 @@ def value_verdict(value: str, purpose: str) -> str:
 def reserves_in_prose(texts: Iterable[str]) -> bool:
     """Whether some sentence of a rights notice says that there is to be no AI training."""
     for text in texts:
-        for sentence in _SENTENCE.split(text[:10_000].replace("A.I.", "AI").replace("a.i.", "ai")):
-            if _AI.search(sentence) and _NO.search(sentence) and (_USE.search(sentence) or _no_ai(sentence)):
+        for sentence in _SENTENCE.split(_SPELLINGS.sub(_spelt, text[:10_000])):
+            if _AI.search(sentence) and _NO.search(sentence) and (_USE.search(sentence) or _AI_USE.search(sentence)):
                 return True
     return False
 
 
-def _no_ai(sentence: str) -> bool:
-    return re.search(r"\bno(?:t for)? (?:generative |gen-?)?ai\b", sentence, re.IGNORECASE) is not None
+def _spelt(odd: re.Match[str]) -> str:
+    return "no " if odd[1] else "ai"
 
 
 def _exif_copyrights(blocks: Blocks) -> list[str]:

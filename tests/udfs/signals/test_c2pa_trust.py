@@ -83,6 +83,12 @@ def test_trust_makes_a_grant_and_changes_no_restriction(chain):
     assert (_verdict(refused), _verdict(refused, anchors)) == ("deny", "deny")
 
 
+def test_a_refusal_is_read_in_any_spelling_and_a_grant_in_one(chain):
+    anchors = (chain / "ca.pem").read_text()
+    assert {_verdict(_signed(chain, use)) for use in ("NotAllowed", "not allowed", "not_allowed")} == {"deny"}
+    assert {_verdict(_signed(chain, use), anchors) for use in ("Allowed", "allowed ")} == {"none"}
+
+
 def test_a_changed_picture_grants_nothing_and_still_restricts(chain):
     anchors = (chain / "ca.pem").read_text()
     for use, verdict in (("allowed", "none"), ("notAllowed", "deny")):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairshard.udfs.signals import Response, aipref, content_signal, html_meta, robots_txt, rsl, x_robots_tag
-from fairshard.udfs.signals.directives import directives
+from fairshard.udfs.signals.directives import NO_IMAGE_INDEX, directives
 from fairshard.udfs.signals.link_header import links
 
 NO_ROBOTS = robots_txt.Robots()
@@ -38,7 +38,7 @@ def test_directives(line, found):
 @given(st.text(max_size=80))
 def test_no_header_raises_or_grants(text):
     found = hops(("X-Robots-Tag", text), ("Content-Signal", text), ("Content-Usage", text), ("Link", text))
-    assert x_robots_tag.verdict(found, "fairshard", True).verdict in ("deny", "none")
+    assert x_robots_tag.verdict(found, "fairshard", NO_IMAGE_INDEX).verdict in ("deny", "none")
     signal = content_signal.verdict(NO_ROBOTS, found, "fairshard")
     assert signal.verdict != "allow" or "yes" in text.lower()
     usage = aipref.verdict(NO_ROBOTS, found, found[0].url, "fairshard", aipref.Reading(True, True))
