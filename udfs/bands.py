@@ -4,7 +4,12 @@ A hash is cut into bands that do not overlap, and each band is given a number of
 together make radius + 1. Two hashes within the radius then agree on at least one band up to its flips: if they
 differed more everywhere, they would differ by more than the radius. So one side shows each band as it is, the
 other with every set of up to that many bits flipped, and the two meet where the values are equal. Of two bands
-that differ, the one with the highest differing bit set does the flipping: half of the work, and each pair once.
+that differ, the one with the highest differing bit set does the flipping: half of the work.
+
+Bands may take bits of earlier ones along. What earlier bands do not find differs in each of them by more than its
+flips, which leaves any one of them at most radius less the (flips + 1) of the others. Cut into one piece more than
+that, it has a piece without a difference. So a band can be taken once for each of the pieces, which has to agree as it
+is: more joins with far fewer candidates, which pays where hashes are many.
 
 Long hashes are words of 64 bits, which share radius + 1 in the same way: a pair within 31 of 256 bits is within
 7 of 64 in some word, so a join carries one word only, and is checked on one word first.
@@ -161,7 +166,7 @@ def _laid_out(widths: list[int], flips: list[int]) -> list[Band]:
 
 
 def _refined(layout: list[Band], number: int, share: int, cost: Callable[[Band], float]) -> list[Band]:
-    """A band, or what is cheaper: several, each with pieces of the bands before it that have to agree too."""
+    """A band, or several where they cost less, each with pieces of the bands before it that have to agree too."""
     found = [layout[number]]
     before = layout[:number]
     for other in before:
