@@ -12,25 +12,23 @@ from ..udfs.arrow import pc
 from ..udfs.bands import Band, bands, list_bands, probe_table
 from ._engine import Engine
 
+# The unflipped rows are a table of their own, so that an engine can tell which side of a join is the small one.
 BANDED = """
-SELECT word.pair_id, word.bits, ((word.bits >> near_probe.shift) & near_probe.mask) + near_probe.tag AS band
-FROM word JOIN near_probe ON word.word = near_probe.word
-WHERE near_probe.flip = 0
+SELECT word.pair_id, word.bits, near_band.band, word.bits & near_band.mask AS agreed
+FROM word JOIN near_band ON word.word = near_band.word
 """
 
 PROBED = """
-SELECT word.pair_id, word.bits, near_probe.limit_bits, near_probe.flip,
-       xor((word.bits >> near_probe.shift) & near_probe.mask, near_probe.flip) + near_probe.tag AS band
+SELECT word.pair_id, word.bits, near_probe.band, xor(word.bits & near_probe.mask, near_probe.flip) AS agreed
 FROM word JOIN near_probe ON word.word = near_probe.word
-WHERE near_probe.flip = 0 OR ((word.bits >> near_probe.top) & 1) = 1
+WHERE near_probe.flip = 0 OR (word.bits & near_probe.top) <> 0
 """
 
-# Where nothing is flipped, each pair would be found from both sides.
+# A pair may agree on several bands, and where nothing is flipped it is found from both sides.
 CANDIDATE = """
 SELECT DISTINCT least(probed.pair_id, banded.pair_id) AS left_id, greatest(probed.pair_id, banded.pair_id) AS right_id
-FROM probed JOIN banded ON probed.band = banded.band
-WHERE bit_count(xor(probed.bits, banded.bits)) <= probed.limit_bits
-  AND (probed.flip <> 0 OR probed.pair_id < banded.pair_id)
+FROM probed JOIN banded ON probed.agreed = banded.agreed AND probed.band = banded.band
+WHERE bit_count(xor(probed.bits, banded.bits)) <= $word_radius AND probed.pair_id <> banded.pair_id
 """
 
 NEAR = """
@@ -44,6 +42,9 @@ HAVING sum(bit_count(xor(left_word.bits, right_word.bits))) <= $radius
 """
 
 
+_HASHES_AT_ONCE = 400_000  # in a join: what the caches of a processor hold is found again faster
+
+
 def near(engine: Engine, words: int, radius: int) -> None:
     """Name ``near`` on an engine: left_id < right_id and distance of all pairs of hashes within a radius.
 
@@ -51,10 +52,15 @@ def near(engine: Engine, words: int, radius: int) -> None:
     and no hash twice, or rows of equal hashes would be as many as their pairs.
     """
     count = _count(engine, "SELECT count(*) AS rows FROM word") // words
-    engine.register("near_probe", probe_table(bands(words, radius, count), words, radius))
-    engine.step("banded", BANDED)
-    engine.step("probed", PROBED)
-    engine.step("candidate", CANDIDATE)
+    plan = bands(words, radius, count)
+    found = []
+    for number, batch in enumerate(_batches(plan, lambda band: count, _HASHES_AT_ONCE)):
+        _name_bands(engine, batch)
+        engine.step("banded", BANDED)
+        engine.step("probed", PROBED)
+        engine.step(f"candidate_{number}", CANDIDATE, keep=True, word_radius=radius // words)
+        found.append(f"SELECT left_id, right_id FROM candidate_{number}")
+    engine.step("candidate", " UNION ".join(found))
     engine.step("near", NEAR, radius=radius)
 
 
@@ -64,22 +70,20 @@ def near(engine: Engine, words: int, radius: int) -> None:
 LOOK_PART = "SELECT pair_id, turn, word, bits FROM look_word"
 
 LIST_PROBED = """
-SELECT list_word.rule_id, list_word.bits, near_probe.limit_bits,
-       xor((list_word.bits >> near_probe.shift) & near_probe.mask, near_probe.flip) + near_probe.tag AS band
+SELECT list_word.rule_id, list_word.bits, near_probe.band,
+       xor(list_word.bits & near_probe.mask, near_probe.flip) AS agreed
 FROM list_word JOIN near_probe ON list_word.word = near_probe.word
 """
 
-# The unflipped rows are a table of their own, so that an engine can tell which side of the join is the small one.
 LOOK_BANDED = """
-SELECT look_part.pair_id, look_part.turn, look_part.bits,
-       ((look_part.bits >> near_band.shift) & near_band.mask) + near_band.tag AS band
+SELECT look_part.pair_id, look_part.turn, look_part.bits, near_band.band, look_part.bits & near_band.mask AS agreed
 FROM look_part JOIN near_band ON look_part.word = near_band.word
 """
 
 LISTED_CANDIDATE = """
 SELECT DISTINCT list_probed.rule_id, look_banded.pair_id, look_banded.turn
-FROM list_probed JOIN look_banded ON list_probed.band = look_banded.band
-WHERE bit_count(xor(list_probed.bits, look_banded.bits)) <= list_probed.limit_bits
+FROM list_probed JOIN look_banded ON list_probed.agreed = look_banded.agreed AND list_probed.band = look_banded.band
+WHERE bit_count(xor(list_probed.bits, look_banded.bits)) <= $word_radius
 """
 
 TURN_DISTANCE = """
@@ -102,7 +106,7 @@ SELECT rule_id, CAST(0 AS BIGINT) AS pair_id, CAST(0 AS INTEGER) AS distance FRO
 """
 
 _LOOKS_AT_ONCE = 10_000_000
-_PROBES_AT_ONCE = 20_000_000
+_ENTRIES_AT_ONCE = 20_000_000  # with all that is flipped in them
 
 
 def listed(engine: Engine, words: int, radius: int, look: Callable[[int, int], None]) -> None:
@@ -126,32 +130,37 @@ def listed(engine: Engine, words: int, radius: int, look: Callable[[int, int], N
     for part in range(parts):
         look(part, parts)
         engine.step("look_part", LOOK_PART, keep=True)
-        _candidates(engine, list(_batches(plan, entries)), words, radius)
+        _candidates(engine, list(_batches(plan, lambda band: band.masks * entries, _ENTRIES_AT_ONCE)), radius // words)
         engine.step("turn_distance", TURN_DISTANCE)
         engine.step(f"listed_{part}", LISTED, keep=True, radius=radius)
         found.append(f"SELECT rule_id, pair_id, distance FROM listed_{part}")
     engine.step("listed", " UNION ALL ".join(found))
 
 
-def _candidates(engine: Engine, batches: Sequence[Sequence[Band]], words: int, radius: int) -> None:
+def _candidates(engine: Engine, batches: Sequence[list[Band]], word_radius: int) -> None:
     """Name ``listed_candidate``: rule_id, pair_id and turn of all in ``look_part`` that agree with the list on a band."""
     found = []
     for number, batch in enumerate(batches):
-        probe = probe_table(list(batch), words, radius)
-        engine.register("near_probe", probe)
-        engine.register("near_band", probe.filter(pc.equal(probe["flip"], 0)))
+        _name_bands(engine, batch)
         engine.step("list_probed", LIST_PROBED)
         engine.step("look_banded", LOOK_BANDED)
-        engine.step(f"candidate_{number}", LISTED_CANDIDATE, keep=True)
+        engine.step(f"candidate_{number}", LISTED_CANDIDATE, keep=True, word_radius=word_radius)
         found.append(f"SELECT rule_id, pair_id, turn FROM candidate_{number}")
     engine.step("listed_candidate", " UNION ".join(found))
 
 
-def _batches(plan: Sequence[Band], entries: int) -> Iterator[list[Band]]:
-    """Bands in runs that a list becomes at most ``_PROBES_AT_ONCE`` rows in, or of one band."""
+def _name_bands(engine: Engine, batch: list[Band]) -> None:
+    """Name ``near_probe``, the bands with all that is to be flipped in them, and ``near_band``, the bands alone."""
+    probe = probe_table(batch)
+    engine.register("near_probe", probe)
+    engine.register("near_band", probe.filter(pc.equal(probe["flip"], 0)))
+
+
+def _batches(plan: Sequence[Band], rows: Callable[[Band], int], most: int) -> Iterator[list[Band]]:
+    """Bands in runs that become at most so many rows in a join's small side, or of one band."""
     batch: list[Band] = []
     for band in plan:
-        if batch and sum(one.masks for one in [*batch, band]) * entries > _PROBES_AT_ONCE:
+        if batch and sum(map(rows, [*batch, band])) > most:
             yield batch
             batch = []
         batch.append(band)

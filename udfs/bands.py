@@ -4,7 +4,12 @@ A hash is cut into bands that do not overlap, and each band is given a number of
 together make radius + 1. Two hashes within the radius then agree on at least one band up to its flips: if they
 differed more everywhere, they would differ by more than the radius. So one side shows each band as it is, the
 other with every set of up to that many bits flipped, and the two meet where the values are equal. Of two bands
-that differ, the one with the highest differing bit set does the flipping: half of the work, and each pair once.
+that differ, the one with the highest differing bit set does the flipping: half of the work.
+
+Bands may take bits of earlier ones along. What earlier bands do not find differs in each of them by more than its
+flips, which leaves any one of them at most radius less the (flips + 1) of the others. Cut into one piece more than
+that, it has a piece without a difference. So a band can be taken once for each of the pieces, which has to agree as it
+is: more joins with far fewer candidates, which pays where hashes are many.
 
 Long hashes are words of 64 bits, which share radius + 1 in the same way: a pair within 31 of 256 bits is within
 7 of 64 in some word, so a join carries one word only, and is checked on one word first.
@@ -14,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -25,13 +30,13 @@ from .arrow import pc, udf
 WORD_BITS = 64
 PDQ_WORDS = 4
 _PDQ_BYTES = 32
-_WIDEST = 40  # leaves room for the band's number above the value, in a signed 64-bit integer
-_NUMBER_SHIFT = 48
 _MOST_PROBES = 20_000  # of one word: the masks themselves are a table that every hash meets
 
-# A candidate costs about what a probe costs. Bits of real hashes are not independent, so there are more of them
-# than chance gives: counted twice.
-_CANDIDATE_COST = 2.0
+# What a band costs is told in probes, as measured in DuckDB. Bits of real hashes are not independent, so there are more
+# candidates than chance gives: counted twice.
+_BAND_COST = 3.0
+_CANDIDATE_COST = 1.0
+_LISTED_COST = 2.0
 
 
 @dataclass(frozen=True)
@@ -42,18 +47,25 @@ class Band:
         word: the 64-bit word it lies in.
         shift: its lowest bit.
         width: bits; 0 agrees with everything.
-        flips: bits that may differ.
+        flips: bits of the run that may differ.
+        exact: other bits of the word, as a number, that have to agree too.
     """
 
     word: int
     shift: int
     width: int
     flips: int
+    exact: int = 0
 
     @property
     def masks(self) -> int:
         """Sets of bits to flip, the empty one included."""
         return sum(math.comb(self.width, count) for count in range(self.flips + 1))
+
+    @property
+    def chance(self) -> float:
+        """Share of random hashes that agree with a random hash, at most."""
+        return min(1.0, self.masks / 2 ** (self.width + self.exact.bit_count()))
 
 
 def bands(words: int, radius: int, rows: int) -> list[Band]:
@@ -64,7 +76,7 @@ def bands(words: int, radius: int, rows: int) -> list[Band]:
         radius: most bits that may differ.
         rows: hashes, all different. More of them ask for wider bands with more flips.
     """
-    return _cheapest(words, radius, lambda band: _cost(band, rows))
+    return _cheapest(words, radius, lambda band: _cost(band, rows), refine=True)
 
 
 def list_bands(words: int, radius: int, entries: int, looks: int) -> list[Band]:
@@ -76,41 +88,32 @@ def list_bands(words: int, radius: int, entries: int, looks: int) -> list[Band]:
         entries: hashes of the list, which flips bits.
         looks: hashes it is compared with, which show their bands as they are.
     """
-    return _cheapest(words, radius, lambda band: _list_cost(band, entries, looks))
+    return _cheapest(words, radius, lambda band: _list_cost(band, entries, looks), refine=False)
 
 
-def _cheapest(words: int, radius: int, cost: Callable[[Band], float]) -> list[Band]:
-    return [band for word, share in enumerate(_shares(radius + 1, words)) for band in _word_bands(word, share, cost)]
+def _cheapest(words: int, radius: int, cost: Callable[[Band], float], refine: bool) -> list[Band]:
+    shares = _shares(radius + 1, words)
+    plans = {share: _word_bands(share, cost, refine) for share in set(shares)}
+    return [replace(band, word=word) for word, share in enumerate(shares) for band in plans[share]]
 
 
-def probe_table(bands: list[Band], words: int, radius: int) -> pa.Table:
+def probe_table(bands: list[Band]) -> pa.Table:
     """The bands for SQL, one row for every set of bits to flip.
 
-    Returns: word: int32; limit_bits: int32, most bits of the word that may differ; shift: int32 and mask: int64
-        that cut out the band; tag: int64, to be added, tells bands apart; flip: int64, the bits of the band to
-        flip, 0 for none; top: int32, the highest of them, counted in the word.
+    Returns: band: int32, its number; word: int32; mask: int64, its bits; flip: int64, those of them to flip, 0 for
+        none; top: int64, the highest of these, 0 for none.
     """
-    limits = [share - 1 for share in _shares(radius + 1, words)]
     rows = [
-        (
-            band.word,
-            limits[band.word],
-            band.shift,
-            (1 << band.width) - 1,
-            number << _NUMBER_SHIFT,
-            flip,
-            band.shift + top,
-        )
+        (number, band.word, _signed(_run(band.shift, band.width) | band.exact), *flip)
         for number, band in enumerate(bands)
-        for flip, top in _flips(band)
+        for flip in _flips(band)
     ]
     return pa.Table.from_pylist([dict(zip(PROBE.names, row, strict=True)) for row in rows], PROBE)
 
 
 PROBE = pa.schema(
     [
-        ("word", pa.int32()), ("limit_bits", pa.int32()), ("shift", pa.int32()), ("mask", pa.int64()),
-        ("tag", pa.int64()), ("flip", pa.int64()), ("top", pa.int32()),
+        ("band", pa.int32()), ("word", pa.int32()), ("mask", pa.int64()), ("flip", pa.int64()), ("top", pa.int64()),
     ]
 )  # fmt: skip
 
@@ -131,47 +134,80 @@ def pdq_word(pdq: pa.Array, word: pa.Array) -> pa.Array:
     return pa.array(column, mask=~known.to_numpy(zero_copy_only=False))
 
 
-def _word_bands(word: int, share: int, cost: Callable[[Band], float]) -> list[Band]:
-    """The cheapest bands of one word whose (flips + 1) together make ``share``."""
-    if share == 0:
-        return []
-    return min(_layouts(word, share), key=lambda layout: sum(map(cost, layout)))
+def _word_bands(share: int, cost: Callable[[Band], float], refine: bool) -> list[Band]:
+    """The cheapest bands of a word that find all pairs differing in fewer than ``share`` of its bits."""
+    plan, least = [], math.inf
+    for layout in _layouts(share):
+        if share and cost(layout[0]) < least:
+            plain = [[band] for band in layout]
+            found = [_refined(layout, number, share, cost) for number in range(len(layout))] if refine else plain
+            total = sum(cost(band) for bands in found for band in bands)
+            if total < least:
+                plan, least = [band for bands in found for band in bands], total
+    return plan
 
 
-def _layouts(word: int, share: int) -> Iterator[list[Band]]:
-    yield [Band(word, 0, 0, 0)]  # all pairs: what is left where the radius is too large for anything else
+def _layouts(share: int) -> Iterator[list[Band]]:
+    """Bands whose (flips + 1) together make ``share``."""
+    yield [Band(0, 0, 0, 0)]  # all pairs: what is left where the radius is too large for anything else
     for count in range(1, min(share, WORD_BITS) + 1):
         least, more = divmod(share, count)
         flips = [least] * more + [least - 1] * (count - more)
-        for width in range(1, min(_WIDEST, WORD_BITS // max(more, 1)) + 1) if more else (0,):
+        for width in range(1, WORD_BITS // max(more, 1) + 1) if more else (0,):
             widths = [width] * more + _shares(WORD_BITS - width * more, count - more)
-            layout = _laid_out(word, [min(width, _WIDEST) for width in widths], flips)
+            layout = _laid_out(widths, flips)
             if sum(band.masks for band in layout) <= _MOST_PROBES:
                 yield layout
 
 
-def _laid_out(word: int, widths: list[int], flips: list[int]) -> list[Band]:
+def _laid_out(widths: list[int], flips: list[int]) -> list[Band]:
     starts = [sum(widths[:number]) for number in range(len(widths))]
-    return [Band(word, *band) for band in zip(starts, widths, flips, strict=True)]
+    return [Band(0, *band) for band in zip(starts, widths, flips, strict=True)]
+
+
+def _refined(layout: list[Band], number: int, share: int, cost: Callable[[Band], float]) -> list[Band]:
+    """A band, or several where they cost less, each with pieces of the bands before it that have to agree too."""
+    found = [layout[number]]
+    before = layout[:number]
+    for other in before:
+        differ = share - sum(band.flips + 1 for band in before if band is not other)
+        if differ > other.width:
+            break
+        finer = [replace(band, exact=band.exact | piece) for band in found for piece in _pieces(other, differ)]
+        if sum(map(cost, finer)) >= sum(map(cost, found)):
+            break
+        found = finer
+    return found
+
+
+def _pieces(band: Band, count: int) -> list[int]:
+    """The bits of a band, in so many runs, as numbers."""
+    widths = _shares(band.width, count)
+    return [_run(band.shift + sum(widths[:number]), width) for number, width in enumerate(widths)]
 
 
 def _cost(band: Band, rows: int) -> float:
-    probes = 2 + (band.masks - 1) / 2
-    candidates = min(1.0, band.masks / 2**band.width) * rows / 2
-    return probes + _CANDIDATE_COST * candidates
+    return _BAND_COST + (band.masks - 1) / 2 + _CANDIDATE_COST * band.chance * rows / 2
 
 
 def _list_cost(band: Band, entries: int, looks: int) -> float:
-    candidates = min(1.0, band.masks / 2**band.width) * entries * looks
-    return entries * band.masks + looks + _CANDIDATE_COST * candidates
+    return entries * band.masks + looks + _LISTED_COST * band.chance * entries * looks
 
 
 def _flips(band: Band) -> Iterator[tuple[int, int]]:
-    """Each set of bits to flip, as a number, and its highest bit."""
+    """Each set of bits to flip, and the highest of them, as signed 64-bit integers."""
     yield 0, 0
     for count in range(1, min(band.flips, band.width) + 1):
-        for bits in combinations(range(band.width), count):
-            yield sum(1 << bit for bit in bits), bits[-1]
+        for bits in combinations(range(band.shift, band.shift + band.width), count):
+            yield _signed(sum(1 << bit for bit in bits)), _signed(1 << bits[-1])
+
+
+def _run(shift: int, width: int) -> int:
+    return ((1 << width) - 1) << shift
+
+
+def _signed(bits: int) -> int:
+    return bits - (bits >> WORD_BITS - 1 << WORD_BITS)
 
 
 def _shares(total: int, parts: int) -> list[int]:

@@ -60,6 +60,7 @@ CASES = [(1, radius) for radius in (0, 1, 2, 4, 6, 10, 31, 64)] + [(4, radius) f
 def test_search_finds_exactly_the_brute_force_pairs(duckdb_engine, monkeypatch, words, radius, rows):
     if rows:
         monkeypatch.setattr(_near, "bands", lambda words, radius, _: bands(words, radius, rows))
+        monkeypatch.setattr(_near, "_HASHES_AT_ONCE", 500)
     packed = hashes(radius, words, clusters=60, members=4, spread=min(radius, 24))
     expected = brute_force(packed, radius)
     assert radius == 0 or len(expected) > 60
@@ -132,12 +133,12 @@ def list_and_looks(seed, words, spread):
 
 @pytest.mark.parametrize(("words", "radius"), CASES)
 @pytest.mark.parametrize("sizes", [None, (10**6, 10**7)], ids=["bands for few", "bands for many"])
-@pytest.mark.parametrize(("looks_at_once", "probes_at_once"), [(10**7, 10**7), (37, 1)], ids=["at once", "in parts"])
+@pytest.mark.parametrize(("looks_at_once", "entries_at_once"), [(10**7, 10**7), (37, 1)], ids=["at once", "in parts"])
 def test_a_list_finds_exactly_the_brute_force_matches(
-    duckdb_engine, monkeypatch, words, radius, sizes, looks_at_once, probes_at_once
+    duckdb_engine, monkeypatch, words, radius, sizes, looks_at_once, entries_at_once
 ):
     monkeypatch.setattr(_near, "_LOOKS_AT_ONCE", looks_at_once)
-    monkeypatch.setattr(_near, "_PROBES_AT_ONCE", probes_at_once)
+    monkeypatch.setattr(_near, "_ENTRIES_AT_ONCE", entries_at_once)
     if sizes:
         monkeypatch.setattr(_near, "list_bands", lambda words, radius, *_: list_bands(words, radius, *sizes))
     entries, looks = list_and_looks(radius, words, spread=min(radius, 24))
