@@ -37,6 +37,7 @@ from duplicates_scores import (
     Hashes,
     Measure,
     Tally,
+    confirmed,
     cosine_steps,
     dihedral_bits,
     pdq_bits,
@@ -56,23 +57,32 @@ from fairshard.udfs.hashing import fingerprint
 DEFAULT = Dedup()
 AIM = {"recall": 0.99, "precision": 0.995}
 
-_COMBINED = f"exact, pHash {DEFAULT.phash_max_distance} or PDQ {DEFAULT.pdq_max_distance}"
+_PHASH, _PDQ = DEFAULT.phash_max_distance or 0, DEFAULT.pdq_max_distance or 0
+_CONFIRMING = DEFAULT.confirming_pdq_max_distance or 256
+_COMBINED = f"exact, pHash {_PHASH} with PDQ {_CONFIRMING}, or PDQ {_PDQ}"
+# At PDQ's own radius and beyond: what is near by pHash, too, where PDQ is within that radius.
+_CONFIRMED = {f"pHash {near} confirmed": Measure(confirmed(near, _PDQ), 255) for near in sorted({2, 4, 6, _PHASH})}
 MEASURES = {
     "pHash": Measure(phash_bits, 64),
     "PDQ": Measure(pdq_bits, 256),
     "dihedral PDQ": Measure(dihedral_bits, 256),
+    f"pHash {_PHASH} confirmed": _CONFIRMED[f"pHash {_PHASH} confirmed"],
     "embedding": Measure(cosine_steps, 2 * COSINE_STEPS, needs_quality=False),
-    _COMBINED: Measure(untied(DEFAULT.phash_max_distance, DEFAULT.pdq_max_distance), 1, needs_quality=False),
+    _COMBINED: Measure(untied(DEFAULT), 1, needs_quality=False),
 }
 # The radii of the table; the CSV has all.
 SHOWN = {
-    "pHash": DEFAULT.phash_max_distance or 0,
-    "PDQ": DEFAULT.pdq_max_distance or 0,
-    "dihedral PDQ": DEFAULT.pdq_max_distance or 0,
+    "pHash": _PHASH,
+    "PDQ": _PDQ,
+    "dihedral PDQ": _PDQ,
+    f"pHash {_PHASH} confirmed": _CONFIRMING,
     "embedding": COSINE_STEPS // 20,
     _COMBINED: 0,
 }
 HEAPS = ("all", "not symmetric")
+# The rule was chosen on one half of the pictures and is judged by the other. 255: PDQ is not asked.
+HALVES = ("choosing half, not symmetric", "other half, not symmetric", "other half")
+CHOICES = (48, 54, 60, 66, 72, 84, 255)
 
 Key = tuple[str, str, str]  # heap, change, measure
 Row = tuple[bytes, int, bytes, bytes, int, Any]  # sha256, pHash, PDQ, PDQ of all turns, quality, vector
@@ -119,10 +129,13 @@ def main() -> None:
     _write([line for key, found in tallies.items() for line in _lines(*key, found)], options.out / "duplicates.csv")
     for pictures in HEAPS:
         _print(pictures, tallies)
+    for pictures in HALVES:
+        _print_choice(pictures, tallies)
     marks = {
         name: radius for name, radius in SHOWN.items() if (HEAPS[0], "flip", name) in tallies and name != _COMBINED
     }
-    plot(tallies, HEAPS, {name: (radius, MEASURES[name].most // 4) for name, radius in marks.items()}, options.out)
+    drawn = {name: (radius, max(MEASURES[name].most // 4, radius * 3 // 2)) for name, radius in marks.items()}
+    plot(tallies, HEAPS, drawn, options.out)
 
 
 def _options() -> argparse.Namespace:
@@ -229,6 +242,12 @@ def _scored(heap: tuple[str, Hashes], originals: Hashes) -> dict[Key, Tally]:
         for name, measure in MEASURES.items():
             if name != "embedding" or copies.vector.size:
                 found[pictures, change, name] = tally(measure, originals[chosen], copies[chosen])
+    if change in EASY:
+        first = np.arange(len(copies)) % 2 == 0
+        halves = (first & ~originals.symmetric, ~first & ~originals.symmetric, ~first)
+        for pictures, chosen in zip(HALVES, halves, strict=True):
+            for name, measure in _CONFIRMED.items():
+                found[pictures, change, name] = tally(measure, originals[chosen], copies[chosen])
     return found
 
 
@@ -267,6 +286,17 @@ def _print(pictures: str, tallies: dict[Key, Tally]) -> None:
     for change in EASY:
         cells = [_reach(tallies[pictures, change, name], name) for name in measures if name != _COMBINED]
         print(f"{change:16}" + "".join(f"  {cell:27}" for cell in cells))
+
+
+def _print_choice(pictures: str, tallies: dict[Key, Tally]) -> None:
+    """By pHash's radius and PDQ's confirming one: least recall and precisions of the easy copies, brighter and darker aside."""
+    even = [change for change in EASY if not change.startswith("brightness")]
+    print(f"\nPictures: {pictures}. Least recall, precision, precision across topics, by PDQ's confirming radius")
+    print(" " * 16 + "".join(f"  {radius:<20}" for radius in CHOICES))
+    for name in _CONFIRMED:
+        shares = np.min([_shares(tallies[pictures, change, name])[:3] for change in even], axis=0)
+        cells = [" ".join(f"{share:6.4f}" for share in shares[:, radius]) for radius in CHOICES]
+        print(f"{name:16}" + "".join(f"  {cell}" for cell in cells))
 
 
 def _headed(measure: str) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fairshard.schemas.config import Dedup
+
 Bits = NDArray[np.uint64]
 Counts = NDArray[np.int64]
 
@@ -128,18 +130,28 @@ def cosine_steps(left: Hashes, right: Hashes) -> NDArray:
     return steps.clip(0, 2 * COSINE_STEPS).astype(np.int64)
 
 
-def untied(phash_radius: int | None, pdq_radius: int | None) -> Callable[[Hashes, Hashes], NDArray]:
-    """A distance of 0 where equal bytes, pHash or PDQ tie two pictures, as ``dedup`` does, and 1 elsewhere.
+def confirmed(phash_radius: int, pdq_radius: int) -> Callable[[Hashes, Hashes], NDArray]:
+    """PDQ bits of pictures near by pHash or PDQ, and 256 elsewhere: at a radius, what PDQ confirms of what was found."""
 
-    Args: phash_radius, pdq_radius: None switches the hash off.
-    """
+    def apart(left: Hashes, right: Hashes) -> NDArray:
+        bits = pdq_bits(left, right)
+        return np.where((phash_bits(left, right) <= phash_radius) | (bits <= pdq_radius), bits, 256).astype(np.uint16)
+
+    return apart
+
+
+def untied(dedup: Dedup) -> Callable[[Hashes, Hashes], NDArray]:
+    """A distance of 0 where equal bytes, pHash or PDQ tie two pictures, as ``dedup`` does, and 1 elsewhere."""
 
     def apart(left: Hashes, right: Hashes) -> NDArray:
         near = np.zeros((len(left), len(right)), np.bool_)
-        if phash_radius is not None:
-            near |= phash_bits(left, right) <= phash_radius
-        if pdq_radius is not None:
-            near |= pdq_bits(left, right) <= pdq_radius
+        bits = pdq_bits(left, right)
+        if dedup.phash_max_distance is not None:
+            near |= phash_bits(left, right) <= dedup.phash_max_distance
+            if dedup.confirming_pdq_max_distance is not None:
+                near &= bits <= dedup.confirming_pdq_max_distance
+        if dedup.pdq_max_distance is not None:
+            near |= bits <= dedup.pdq_max_distance
         near &= left.known[:, None] & right.known
         return (~(near | (left.sha256[:, None] == right.sha256))).astype(np.uint8)
 

@@ -51,6 +51,15 @@ FROM looked_at CROSS JOIN word WHERE side = 'trained' AND pdq IS NOT NULL
 
 TRAINED_PART = "SELECT * FROM trained_word WHERE ((pair_id % $parts) + $parts) % $parts = $part"
 
+# As in `dedup`: without a PDQ there is nothing to confirm a pHash by.
+PHASH_TIE = """
+SELECT listed.rule_id, listed.pair_id, listed.distance
+FROM listed JOIN looked_at AS tested ON listed.rule_id = tested.pair_id
+JOIN looked_at AS trained ON listed.pair_id = trained.pair_id
+WHERE $phash_alone OR pdq_distance(tested.pdq, trained.pdq) <= $confirming
+"""
+PDQ_TIE = "SELECT rule_id, pair_id, distance FROM listed"
+
 TIE = """
 SELECT rule_id AS tested_id, pair_id AS trained_id, 'pdq' AS hash, distance FROM pdq_tie
 UNION ALL
@@ -150,7 +159,11 @@ def _tie(engine: DuckDBEngine, dedup: Dedup) -> dict[str, int]:
         engine.step("list_word", listed, keep=True)
         engine.step("trained_word", look, keep=True)
         _near.listed(engine, words, radii[name], partial(_look, engine))
-        engine.step(f"{name}_tie", "SELECT rule_id, pair_id, distance FROM listed", keep=True)
+        if name == "phash":
+            confirming = dedup.confirming_pdq_max_distance
+            engine.step("phash_tie", PHASH_TIE, keep=True, phash_alone=confirming is None, confirming=confirming)
+        else:
+            engine.step("pdq_tie", PDQ_TIE, keep=True)
     engine.step("tie", TIE, keep=True)
     return radii
 

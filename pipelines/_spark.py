@@ -72,8 +72,7 @@ class SparkEngine:
     def __init__(self, workers: int, memory_limit_gb: float | None = None):
         self._spark = session(workers, memory_limit_gb)
         self._steps = Steps()
-        self._kept: dict[str, DataFrame] = {}
-        _register_udfs(self._spark)
+        register_udfs(self._spark)
 
     def scan(self, name: str, files: Sequence[str], schema: pa.Schema) -> None:
         self._steps.forget(name)
@@ -94,15 +93,10 @@ class SparkEngine:
         if not keep:
             self._steps.add(name, sql, params)
             return
+        # The plan is cut off here: a plan is a tree, in which a step that others read several times occurs as often.
+        # Spark would plan all of it anew in each query, for longer than it computes.
         frame = self._query(*self._steps.compile(sql, params))
-        before = self._kept.pop(name, None)
-        if before is None:
-            frame = frame.persist()
-            frame.count()
-        else:  # a loop: the plan is cut off here, or it would grow by itself in each round
-            frame = frame.localCheckpoint()
-            before.unpersist()
-        self._kept[name] = frame
+        frame = frame.checkpoint() if self._spark.sparkContext.getCheckpointDir() else frame.localCheckpoint()
         self._steps.forget(name)
         frame.createOrReplaceTempView(name)
 
@@ -127,10 +121,7 @@ class SparkEngine:
         self._steps = Steps()
         for table in self._spark.catalog.listTables():
             if table.isTemporary:
-                self._spark.catalog.dropTempView(table.name)
-        for frame in self._kept.values():
-            frame.unpersist()
-        self._kept.clear()
+                self._spark.catalog.dropTempView(table.name)  # Spark frees what was kept once nobody can name it
 
     def close(self) -> None:
         """The session belongs to whoever started it."""
@@ -150,7 +141,8 @@ def _plain(path: str) -> str:
     return re.sub(r"([\[\]{}*?\\])", r"\\\1", path)
 
 
-def _register_udfs(spark: SparkSession) -> None:
+def register_udfs(spark: SparkSession) -> None:
+    """Make every UDF callable from SQL on a Spark session."""
     from pyspark.sql.functions import arrow_udf
 
     for udf in UDFS:

@@ -1,11 +1,11 @@
 """Ties between pictures that count as the same, in SQL: of equal pictures not all, of near ones all.
 
 Where a picture occurs very often, as a logo or an empty page does, the ties of all its copies would be as many as
-their pairs. So equal hashes are tied to the first of them alone, and only the first is searched with. And where more
-than ``_CROWD`` different PDQ hashes share a word of 64 bits, which unrelated pictures do not, those within half of
-the radius of the first, so within the radius of each other, are tied to it and not searched with either. What is
-near one of those but not near the first is then not tied to them; where groups that large are split by distance to
-their keeper anyway, that is no loss.
+their pairs. So equal hashes are tied to the first of them alone, and only the first is searched with (for pHash, see
+``_confirmed.py``). And where more than ``_CROWD`` different PDQ hashes share a word of 64 bits, which unrelated
+pictures do not, those within half of the radius of the first, so within the radius of each other, are tied to it and
+not searched with either. What is near one of those but not near the first is then not tied to them; where groups that
+large are split by distance to their keeper anyway, that is no loss.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pyarrow as pa
 from ..schemas.config import Dedup
 from ..udfs.bands import PDQ_WORDS
 from . import _near
+from ._confirmed import confirmed_ties
 from ._engine import Engine
 
 SHA256_FIRST = "SELECT sha256, min(pair_id) AS first_id FROM picture WHERE sha256 IS NOT NULL GROUP BY sha256"
@@ -22,16 +23,6 @@ SHA256_TIE = """
 SELECT first_id AS left_id, pair_id AS right_id
 FROM picture JOIN sha256_first ON picture.sha256 = sha256_first.sha256
 WHERE pair_id <> first_id
-"""
-
-PHASH_FIRST = "SELECT phash, min(pair_id) AS first_id FROM picture WHERE phash IS NOT NULL GROUP BY phash"
-PHASH_WORD = "SELECT first_id AS pair_id, 0 AS word, phash AS bits FROM phash_first"
-PHASH_TIE = """
-SELECT first_id AS left_id, pair_id AS right_id
-FROM picture JOIN phash_first ON picture.phash = phash_first.phash
-WHERE pair_id <> first_id
-UNION ALL
-SELECT left_id, right_id FROM near
 """
 
 PDQ_FIRST = """
@@ -103,10 +94,7 @@ def ties(engine: Engine, config: Dedup, alike: pa.Table | None = None) -> None:
         engine.step("sha256_tie", SHA256_TIE)
         kinds.append("sha256_tie")
     if config.phash_max_distance is not None:
-        engine.step("phash_first", PHASH_FIRST, keep=True)
-        engine.step("word", PHASH_WORD, keep=True)
-        _near.near(engine, 1, config.phash_max_distance)
-        engine.step("phash_tie", PHASH_TIE, keep=True)
+        confirmed_ties(engine, config.phash_max_distance, config.confirming_pdq_max_distance)
         kinds.append("phash_tie")
     if config.pdq_max_distance is not None:
         engine.step("pdq_first", PDQ_FIRST, keep=True)

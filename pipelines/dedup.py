@@ -1,10 +1,11 @@
 """dedup: one pair of every group that shows the same, or nearly the same, picture.
 
-Two pictures are tied if their original bytes are equal, or if their pHash or PDQ differ by no more bits than the
-config allows. A picture whose PDQ quality is too low is so flat that any other would resemble it: neither
-perceptual hash is compared, and only equal bytes tie it. Where the config names a model, two are also tied if what it
-sees in them is within a cosine distance. Ties chain into groups. The keeper of a group is the pair whose original has
-the most pixels, then the lowest pair_id; all others are dropped.
+Two pictures are tied if their original bytes are equal; if their PDQ differs by few bits; or if their pHash does and
+PDQ, with a wider radius, does not contradict it. The config has the three radii. A picture whose PDQ quality is too
+low is so flat that any other would resemble it: neither perceptual hash is compared, and only equal bytes tie it; nor
+is the pHash of a picture without PDQ, unless the config lets pHash decide alone. Where the config names a model, two
+are also tied if what it sees in them is within a cosine distance. Ties chain into groups. The keeper of a group is the
+pair whose original has the most pixels, then the lowest pair_id; all others are dropped.
 
 A chain can go far: each picture is near the next, and the ends show different things. So a group of more than
 ``split_above`` pictures holds only what is tied to its keeper directly; of the rest, the next keeper gathers what is
@@ -41,7 +42,8 @@ WRITES = ("embedding", "score", "duplicate", "dropped")
 PICTURE = """
 SELECT alive.pair_id, image.sha256,
        coalesce(CAST(image.width_px AS BIGINT) * image.height_px, 0) AS pixels,
-       CASE WHEN image.pdq_quality >= $min_quality THEN image.phash END AS phash,
+       CASE WHEN image.pdq_quality >= $min_quality AND ($phash_alone OR pdq_word(image.pdq, 0) IS NOT NULL)
+            THEN image.phash END AS phash,
        pdq_word(CASE WHEN image.pdq_quality >= $min_quality THEN image.pdq END, 0) AS pdq_0,
        pdq_word(CASE WHEN image.pdq_quality >= $min_quality THEN image.pdq END, 1) AS pdq_1,
        pdq_word(CASE WHEN image.pdq_quality >= $min_quality THEN image.pdq END, 2) AS pdq_2,
@@ -68,12 +70,12 @@ LEFT JOIN resemblance ON member.pair_id = resemblance.pair_id
 
 DUPLICATE = """
 SELECT pair_id, group_id, keeper_id,
-       CASE WHEN same THEN 'exact' WHEN phash_distance <= $phash_radius THEN 'phash'
+       CASE WHEN same THEN 'exact' WHEN phash_distance <= $phash_radius AND confirmed THEN 'phash'
             WHEN pdq_distance <= $pdq_radius THEN 'pdq'
             WHEN thousandths IS NOT NULL THEN 'semantic' ELSE 'linked' END AS kind,
-       CASE WHEN same THEN 0 WHEN phash_distance <= $phash_radius THEN phash_distance
+       CASE WHEN same THEN 0 WHEN phash_distance <= $phash_radius AND confirmed THEN phash_distance
             WHEN pdq_distance <= $pdq_radius THEN pdq_distance ELSE thousandths END AS distance
-FROM compared
+FROM (SELECT *, $phash_alone OR pdq_distance <= $confirming AS confirmed FROM compared) AS told
 """
 
 DROPPED = """
@@ -108,17 +110,19 @@ def run(work: Work) -> None:
         embeddings(work, model, identity)
     with task:
         engine = work.engine
-        engine.step("picture", PICTURE, keep=True, min_quality=config.pdq_min_quality)
+        confirming = config.confirming_pdq_max_distance
+        alone = {"phash_alone": confirming is None}
+        engine.step("picture", PICTURE, keep=True, min_quality=config.pdq_min_quality, **alone)
         vectors, alike = _alike(work, task, model) if model else (None, None)
         ties(engine, config, alike)
         group(engine)
-        close = Closeness(config.exact, config.phash_max_distance, config.pdq_max_distance, radius)
+        close = Closeness(config.exact, config.phash_max_distance, config.pdq_max_distance, radius, confirming)
         task.extra["split_groups"] = _reported(split(engine, config.split_above, close, vectors))
         engine.step("member", MEMBER, keep=True)
         engine.register("resemblance", _semantic.resemblance(engine, vectors, radius))
         engine.step("compared", COMPARED, exact=config.exact)
         radii = {"phash_radius": config.phash_max_distance, "pdq_radius": config.pdq_max_distance}
-        engine.step("found", DUPLICATE, keep=True, **radii)
+        engine.step("found", DUPLICATE, keep=True, confirming=confirming, **alone, **radii)
         work.write(task, "duplicate", "SELECT * FROM found")
         work.write(task, "dropped", DROPPED)
 

@@ -166,6 +166,7 @@ class Dedup:
     Attributes:
         exact: equal sha256.
         phash_max_distance: bits out of 64; null switches it off.
+        confirming_pdq_max_distance: bits out of 256 in which PDQ may differ where pHash is near; null: pHash ties alone.
         pdq_max_distance: bits out of 256; null switches it off.
         pdq_min_quality: pictures with less are too flat to be compared by either hash.
         embedding_model: run folder of ``fairshard train`` or checkpoint of open_clip's, to compare pictures by what
@@ -178,7 +179,8 @@ class Dedup:
     """
 
     exact: bool = True
-    phash_max_distance: int | None = 4
+    phash_max_distance: int | None = 2
+    confirming_pdq_max_distance: int | None = 66
     pdq_max_distance: int | None = 31
     pdq_min_quality: int = 50
     embedding_model: str | None = None

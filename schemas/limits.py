@@ -44,8 +44,8 @@ def check(config: Config, where: str) -> None:
             "max_per_visual_cluster": 1,
         },
         "dedup": {
-            "phash_max_distance": 0, "pdq_max_distance": 0, "pdq_min_quality": 0, "embedding_max_distance": 0,
-            "embedding_clusters": 1,
+            "phash_max_distance": 0, "confirming_pdq_max_distance": 0, "pdq_max_distance": 0, "pdq_min_quality": 0,
+            "embedding_max_distance": 0, "embedding_clusters": 1,
         },
         "audit": {
             "max_later_opt_outs": 0, "max_leaked_pictures": 0, "max_leaked_captions": 0, "max_membership_auc": 0,
@@ -59,7 +59,9 @@ def check(config: Config, where: str) -> None:
                 raise ConfigError(f"{where}.{section}.{key}", f"is {value}", f"at least {low}")
     most = {
         "dedup": {
-            "phash_max_distance": 31, "pdq_max_distance": 127, "embedding_max_distance": 1,  # beyond, unlike ones meet
+            # beyond, unlike ones meet
+            "phash_max_distance": 31, "confirming_pdq_max_distance": 127, "pdq_max_distance": 127,
+            "embedding_max_distance": 1,
             "embedding_clusters": 4096,  # more would make the table of their distances large
         },
         "balance": {"template_min_jaccard": 1},

@@ -18,12 +18,14 @@ class Closeness:
         phash_radius: bits of 64 in which pHashes may differ; None: they are not compared.
         pdq_radius: bits of 256 in which PDQ hashes may differ; None: they are not compared.
         cosine_radius: cosine distance of vectors, where there are any.
+        confirming_radius: bits of 256 in which PDQ may differ where pHashes are near; None: PDQ is not asked.
     """
 
     exact: bool
     phash_radius: int | None
     pdq_radius: int | None
     cosine_radius: float = 0.0
+    confirming_radius: int | None = None
 
 
 def leaders(pictures: pa.Table, close: Closeness, vectors: NDArray[np.float32] | None = None) -> pa.Array:
@@ -85,13 +87,19 @@ class _Hashes:
             near |= self.file == self.file[0]
         if close.phash_radius is not None and self.has_phash[0]:
             bits = np.bitwise_count(self.phash ^ self.phash[0])
-            near |= self.has_phash & (bits <= close.phash_radius)
-        if close.pdq_radius is not None and self.has_pdq[0]:
-            bits = np.bitwise_count(self.pdq ^ self.pdq[0]).sum(axis=1)
-            near |= self.has_pdq & (bits <= close.pdq_radius)
+            near |= self.has_phash & (bits <= close.phash_radius) & self._pdq_near_first(close.confirming_radius)
+        if close.pdq_radius is not None:
+            near |= self._pdq_near_first(close.pdq_radius)
         if self.vector[0].any():
             near |= self.vector @ self.vector[0] >= 1 - close.cosine_radius
         return near
+
+    def _pdq_near_first(self, radius: int | None) -> NDArray[np.bool_]:
+        """Whose PDQ is within a radius of that of the first; all, without a radius."""
+        if radius is None:
+            return np.ones(len(self.file), np.bool_)
+        bits = np.bitwise_count(self.pdq ^ self.pdq[0]).sum(axis=1)
+        return self.has_pdq & self.has_pdq[0] & (bits <= radius)
 
 
 def _unsigned(column: pa.ChunkedArray) -> NDArray[np.uint64]:

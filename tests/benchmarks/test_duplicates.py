@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fairshard.schemas.config import Dedup
 from fairshard.udfs.decoding import decode
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,9 +93,34 @@ def test_dihedral_takes_the_nearest_turn(scores):
 
 def test_the_default_ties_by_bytes_or_look(scores):
     one = hashes(scores, [0, 0, 0b11111], known=[True, False, True])
-    assert scores.untied(4, None)(one, one).tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
-    assert scores.untied(5, None)(one, one).tolist() == [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
-    assert scores.untied(None, 31)(one, one).tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
+    alone = functools.partial(Dedup, confirming_pdq_max_distance=None)
+    assert scores.untied(alone(phash_max_distance=4, pdq_max_distance=None))(one, one).tolist() == [
+        [0, 1, 1],
+        [1, 0, 1],
+        [1, 1, 0],
+    ]
+    assert scores.untied(alone(phash_max_distance=5, pdq_max_distance=None))(one, one).tolist() == [
+        [0, 1, 0],
+        [1, 0, 1],
+        [0, 1, 0],
+    ]
+    assert scores.untied(alone(phash_max_distance=None, pdq_max_distance=31))(one, one).tolist() == [
+        [0, 1, 1],
+        [1, 0, 1],
+        [1, 1, 0],
+    ]
+
+
+def test_phash_is_confirmed_by_pdq(scores):
+    one = hashes(scores, [0, 0b1, 0b1])
+    pdq = one.pdq.copy()
+    pdq[1], pdq[2] = pdq[0] ^ np.uint64(0b111), pdq[0] ^ np.uint64(0xFFFF)  # 12 and 64 bits
+    one = scores.Hashes(**{**vars(one), "pdq": pdq})
+    for confirming, apart in ((64, [0, 0, 0]), (63, [0, 0, 1]), (11, [0, 1, 1])):
+        rule = Dedup(phash_max_distance=1, confirming_pdq_max_distance=confirming, pdq_max_distance=None)
+        assert scores.untied(rule)(one, one)[0].tolist() == apart
+    assert scores.confirmed(1, 0)(one, one)[0].tolist() == [0, 12, 64]
+    assert scores.confirmed(0, 12)(one, one)[0].tolist() == [0, 12, 256]
 
 
 def test_cosine_is_rounded_up_to_a_step(scores):

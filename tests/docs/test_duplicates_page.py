@@ -13,8 +13,10 @@ PAGE = " ".join(page("docs/duplicates.md").split())
 
 def test_the_radii_are_the_defaults():
     config = Dedup()
-    assert f"pHash differs by at most {config.phash_max_distance} bits of 64" in PAGE
-    assert f"PDQ by at most {config.pdq_max_distance} of 256" in PAGE
+    phash, confirming = config.phash_max_distance, config.confirming_pdq_max_distance
+    assert f"pHash differs by at most {phash} bits of 64 and their PDQ by at most {confirming}" in PAGE
+    assert f"PDQ differs by at most {config.pdq_max_distance} bits of 256" in PAGE
+    assert f"**{phash}, {confirming}**" in PAGE  # the row of the table that it was chosen from
     assert f"no picture of PDQ quality below {config.pdq_min_quality}" in PAGE
 
 

@@ -35,3 +35,11 @@ def test_the_rows_of_each_source_add_up(sample):
 def test_the_nearest_picture_is_the_picture(sample):
     (query,) = QUESTIONS["What looks like this picture?"]
     assert _catalog.sql(sample.job.work_dir, query)["bits"][0].as_py() == 0
+
+
+def test_ones_own_connection_knows_the_functions(sample, capsys):
+    (block,) = code(page("docs/sql.md"), "python")
+    names = {}
+    exec(block.replace("demo/release", str(sample.folder / "release")), names)
+    assert "max(phash_distance(phash, 0))" in capsys.readouterr().out
+    assert names["connection"].sql("SELECT max(pdq_distance(pdq, pdq)) FROM image").fetchall() == [(0,)]

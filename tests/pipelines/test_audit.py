@@ -131,7 +131,8 @@ LOOK = bytes(range(100, 132))
 class TestLeaks:
     """Trained pairs 1 to 3 and tested pairs 4 to 7, in tables of a release made by hand."""
 
-    def release(self, folder: Path) -> tuple[Release, Split]:
+    def release(self, folder: Path, phash: int | None = None) -> tuple[Release, Split]:
+        """Of the fifth, whose PDQ is like no other, the pHash may be given."""
         samples = [Sample("shards/00000.tar", f"{n}", f"{n}", "", f"{n}") for n in range(1, 8)]
         looks = {1: LOOK, 4: b"\xff" + LOOK[1:], 5: bytes(len(LOOK)), 6: LOOK}
         said = {2: "A cat, asleep.", 3: "a cat asleep", 5: "A CAT asleep"}
@@ -143,6 +144,7 @@ class TestLeaks:
         image = [{"pair_id": n, "status": "ok", "phash": n * 0x0F0F0F0F0F, "pdq": looks.get(n, bytes([n * 36]) * 32),
                   "pdq_quality": 100} for n in range(1, 7)]  # fmt: skip
         image.append({**image[0], "pair_id": 7, "pdq_quality": 10})
+        image[4]["phash"] = image[4]["phash"] if phash is None else phash
         for name, rows, schema in (("pairs/00000.parquet", outcome, OUTCOME),
                                    ("tables/image-00000.parquet", image, public("image"))):  # fmt: skip
             release.write_parquet(name, schema, [pa.RecordBatch.from_pylist(blank(rows, schema), schema=schema)])
@@ -161,6 +163,12 @@ class TestLeaks:
         found = _audit_leaks.find(*self.release(tmp_path), Dedup(pdq_max_distance=4), limits)
         assert [r["value"] for r in found.rows if not r["pair_id"]] == [0.25, 0.25]
         assert not any(r["finding"] for r in found.rows if not r["pair_id"])
+
+    def test_phash_counts_where_pdq_confirms_it(self, tmp_path):
+        for alone, near in ((False, {"1", "4", "6"}), (True, {"1", "4", "5", "6"})):
+            dedup = Dedup(confirming_pdq_max_distance=None) if alone else Dedup()
+            release, split = self.release(tmp_path / str(alone), phash=0x0F0F0F0F0F)
+            assert _audit_leaks.find(release, split, dedup, AuditConfig()).near == near
 
     def test_tables_that_do_not_list_a_sample(self, tmp_path):
         release, split = self.release(tmp_path)

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from fairshard.pipelines import _near, dedup
 
 PDQ = bytes(range(32))
+UNLIKE = bytes(range(100, 132))
+RADII = {"phash_max_distance": 4, "confirming_pdq_max_distance": 60, "pdq_max_distance": 31}
 
 
 def flipped(pdq, bits):
@@ -16,13 +18,15 @@ def flipped(pdq, bits):
 
 
 def picture(pair_id, sha256=None, phash=None, pdq=None, quality=100, size=(100, 100)):
-    """A picture unlike all others, but for what is given."""
+    """A picture unlike all others, but for what is given. With a pHash alone, PDQ is near enough to confirm it."""
     rng = random.Random(str(pair_id))
+    unlike = rng.getrandbits(64) - 2**63
+    confirming = (sum(1 << bit for bit in rng.sample(range(256), 24))).to_bytes(32, "big")  # any two: 32 to 48 bits
     return {
         "pair_id": pair_id,
         "sha256": sha256 or f"{pair_id:064x}",
-        "phash": rng.getrandbits(64) - 2**63 if phash is None else phash,
-        "pdq": pdq or rng.randbytes(32),
+        "phash": unlike if phash is None else phash,
+        "pdq": pdq or (rng.randbytes(32) if phash is None else confirming),
         "pdq_quality": quality,
         "width_px": size[0],
         "height_px": size[1],
@@ -32,7 +36,7 @@ def picture(pair_id, sha256=None, phash=None, pdq=None, quality=100, size=(100, 
 def run(make, images, config=None, **tables):
     """``duplicate`` as pair_id: (group_id, keeper_id, kind, distance), and ``dropped`` as pair_id: (reason, evidence)."""
     pairs = [{"pair_id": image["pair_id"], "url_key": str(image["pair_id"]), "caption": "a"} for image in images]
-    work = make({"dedup": config or {}}, pair=pairs, image=images, **tables)
+    work = make({"dedup": {**RADII, **(config or {})}}, pair=pairs, image=images, **tables)
     dedup.run(work)
     duplicate = {
         row["pair_id"]: (row["group_id"], row["keeper_id"], row["kind"], row["distance"])
@@ -50,6 +54,9 @@ def test_every_tie_on_every_engine(make_work):
         picture(20, phash=0), picture(21, phash=0b1111, size=(200, 100)), picture(22, phash=0b11111 << 40),
         picture(30, pdq=PDQ), picture(31, pdq=flipped(PDQ, 31)), picture(32, pdq=flipped(PDQ[::-1], 32)),
         picture(40, phash=-1), picture(41, phash=-1 ^ 0b111), picture(42, phash=-1 ^ 0b111111),
+        picture(50, phash=99, pdq=UNLIKE), picture(51, phash=99, pdq=flipped(UNLIKE, 60)),
+        picture(60, phash=777 << 30, pdq=UNLIKE[::-1]), picture(61, phash=777 << 30, pdq=flipped(UNLIKE[::-1], 61)),
+        picture(70, phash=55 << 50, pdq=b"short"), picture(71, phash=55 << 50, pdq=b"short"),
     ]  # fmt: skip
     duplicate, dropped = run(make_work, images)
     assert duplicate == {
@@ -57,6 +64,7 @@ def test_every_tie_on_every_engine(make_work):
         20: (20, 21, "phash", 4), 21: (20, 21, "exact", 0),
         30: (30, 30, "exact", 0), 31: (30, 30, "pdq", 31),
         40: (40, 40, "exact", 0), 41: (40, 40, "phash", 3), 42: (40, 40, "linked", None),
+        50: (50, 50, "exact", 0), 51: (50, 50, "phash", 0),
     }  # fmt: skip
     assert dropped == {
         10: ("exact_duplicate", "keeper=-11 kind=exact distance=0"),
@@ -64,6 +72,7 @@ def test_every_tie_on_every_engine(make_work):
         31: ("near_duplicate", "keeper=30 kind=pdq distance=31"),
         41: ("near_duplicate", "keeper=40 kind=phash distance=3"),
         42: ("near_duplicate", "keeper=40 kind=linked"),
+        51: ("near_duplicate", "keeper=50 kind=phash distance=0"),
     }
 
 
@@ -107,6 +116,25 @@ def test_each_kind_can_be_switched_off(make_duckdb_work, config, found):
     images = [picture(1, sha256="a"), picture(2, sha256="a"), picture(3, phash=0), picture(4, phash=1)]
     images += [picture(5, pdq=PDQ), picture(6, pdq=flipped(PDQ, 20))]
     assert set(run(make_duckdb_work, images, config)[0]) == found
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ({}, {1, 2}),
+        ({"confirming_pdq_max_distance": 49}, set()),
+        ({"confirming_pdq_max_distance": 80}, {1, 2, 3}),
+        ({"confirming_pdq_max_distance": None}, {1, 2, 3, 4}),
+        ({"confirming_pdq_max_distance": 80, "pdq_max_distance": None}, {1, 2, 3}),
+    ],
+)
+@pytest.mark.parametrize("split_above", [None, 1])
+def test_how_far_pdq_may_differ_where_phash_is_near(make_duckdb_work, config, found, split_above):
+    images = [picture(1, phash=0, pdq=PDQ, size=(999, 999)), picture(2, phash=1, pdq=flipped(PDQ, 50))]
+    images += [picture(3, phash=2, pdq=flipped(PDQ[::-1], 80)[::-1]), picture(4, phash=3, pdq=b"none")]
+    duplicate, _ = run(make_duckdb_work, images, {**config, "split_above": split_above})
+    assert set(duplicate) == found
+    assert {row[2] for pair_id, row in duplicate.items() if pair_id > 1} <= {"phash"}
 
 
 def test_one_url_with_two_captions_is_one_picture(make_duckdb_work):
@@ -172,23 +200,27 @@ def test_long_chains_are_split_by_distance_to_the_keeper_on_every_engine(make_wo
 def test_split_groups_are_reported_and_others_are_left(make_duckdb_work, caplog):
     images = [*chain(12, 4), *(picture(100 + n, sha256="logo") for n in range(30))]
     pairs = [{"pair_id": image["pair_id"], "url_key": str(image["pair_id"]), "caption": "a"} for image in images]
-    work = make_duckdb_work({"dedup": {"split_above": 5}}, pair=pairs, image=images)
+    work = make_duckdb_work({"dedup": {**RADII, "split_above": 5}}, pair=pairs, image=images)
     dedup.run(work)
     assert work.store.mark("dedup", "all").extra["split_groups"] == [{"group_id": 0, "members": 12, "became": 6}]
     assert "12 pictures were chained together" in caplog.text and "split into 6" in caplog.text
     kept = work.store.read("duplicate").group_by("group_id").aggregate([("pair_id", "count")]).to_pylist()
     assert {row["group_id"]: row["pair_id_count"] for row in kept} == {100: 30, **dict.fromkeys(range(0, 12, 2), 2)}
-    unsplit = make_duckdb_work({"dedup": {"split_above": None}}, pair=pairs, image=images)
+    unsplit = make_duckdb_work({"dedup": {**RADII, "split_above": None}}, pair=pairs, image=images)
     dedup.run(unsplit)
     assert unsplit.store.mark("dedup", "all").extra["split_groups"] == []
     assert set(unsplit.store.read("duplicate")["group_id"].to_pylist()) == {0, 100}
 
 
-def expected_groups(images, radius):
+def expected_groups(images, radius, confirming):
     """By comparing every two, again and again."""
 
     def tied(a, b):
-        return a["sha256"] == b["sha256"] or (a["phash"] ^ b["phash"]).bit_count() <= radius
+        phash, pdq = ((number(a, key) ^ number(b, key)).bit_count() for key in ("phash", "pdq"))
+        return a["sha256"] == b["sha256"] or (phash <= radius and pdq <= confirming)
+
+    def number(image, key):
+        return image[key] if key == "phash" else int.from_bytes(image[key], "big")
 
     group = {image["pair_id"]: image["pair_id"] for image in images}
     for _ in images:
@@ -201,17 +233,24 @@ def expected_groups(images, radius):
 
 
 IMAGES = st.lists(
-    st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 2**9), st.integers(1, 3)), min_size=1, max_size=12
+    st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 2**9), st.integers(1, 3), st.integers(0, 4)),
+    min_size=1,
+    max_size=12,
 )
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(IMAGES, st.integers(0, 3), st.randoms())
-def test_groups_are_those_of_brute_force_in_any_order_and_need_no_second_pass(make_duckdb_work, rows, radius, shuffler):
-    images = [picture(n * 31 - 100, sha, phash, size=(side, 10)) for n, (sha, phash, side) in enumerate(rows)]
-    config = {"phash_max_distance": radius, "pdq_max_distance": None}
+@given(IMAGES, st.integers(0, 3), st.sampled_from([40, 80, 127]), st.randoms())
+def test_groups_are_those_of_brute_force_in_any_order_and_need_no_second_pass(
+    make_duckdb_work, rows, radius, confirming, shuffler
+):
+    images = [
+        picture(n * 31 - 100, sha, phash, flipped(PDQ, 40 * step), size=(side, 10))
+        for n, (sha, phash, side, step) in enumerate(rows)
+    ]
+    config = {"phash_max_distance": radius, "confirming_pdq_max_distance": confirming, "pdq_max_distance": None}
     duplicate, dropped = run(make_duckdb_work, images, config)
-    assert {pair_id: row[0] for pair_id, row in duplicate.items()} == expected_groups(images, radius)
+    assert {pair_id: row[0] for pair_id, row in duplicate.items()} == expected_groups(images, radius, confirming)
     keepers = {row[1] for row in duplicate.values()}
     assert set(dropped) == set(duplicate) - keepers
     assert run(make_duckdb_work, shuffler.sample(images, len(images)), config) == (duplicate, dropped)

@@ -18,8 +18,8 @@ def pictures(rows):
     })  # fmt: skip
 
 
-def led(rows, exact=True, phash=1, pdq=2):
-    return leaders(pictures(rows), Closeness(exact, phash, pdq)).to_pylist()
+def led(rows, exact=True, phash=1, pdq=2, confirming=None):
+    return leaders(pictures(rows), Closeness(exact, phash, pdq, confirming_radius=confirming)).to_pylist()
 
 
 def test_a_chain_is_cut_where_it_leaves_its_leader():
@@ -35,6 +35,13 @@ def test_every_kind_of_tie_counts_and_null_is_no_hash():
     assert led(rows, exact=False) == [0, 1, 0, 3, 4, 0]
     assert led(rows, pdq=1) == [0, 0, 2, 3, 4, 0]
     assert led([]) == []
+
+
+def test_phash_leads_where_pdq_confirms_it():
+    rows = [(None, 0, 0), (None, 1, 0b111), (None, 1, 0b1111), (None, 0, None)]
+    assert led(rows) == [0, 0, 0, 0]
+    assert led(rows, confirming=3) == [0, 0, 2, 3]
+    assert led(rows, confirming=4, phash=None) == [0, 1, 1, 3]
 
 
 def close(a, b, radius):
