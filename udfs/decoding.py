@@ -16,12 +16,13 @@ import io
 import re
 import struct
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+
+from .opencv import opencv
 
 Pixels = NDArray[np.uint8]
 
@@ -222,14 +223,14 @@ def _as(image: Image.Image, mode: str) -> Image.Image:
 def _rgb(image: Image.Image) -> Pixels:
     """``np.asarray`` of RGB. Pillow keeps four bytes a pixel, which OpenCV, where it is there, packs faster."""
     image = _as(image, "RGB")
-    if _opencv() is None:
+    if opencv() is None:
         return np.asarray(image)
     try:
         padded = pa.array(image)  # a view
     except ValueError:  # a large picture lies in several blocks
         return np.asarray(image)
     pixels = np.frombuffer(padded.buffers()[-1], np.uint8).reshape(image.height, image.width, 4)
-    return _opencv().cvtColor(pixels, _opencv().COLOR_RGBA2RGB)
+    return opencv().cvtColor(pixels, opencv().COLOR_RGBA2RGB)
 
 
 def _alpha(image: Image.Image) -> Pixels | None:
@@ -246,15 +247,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # noqa: BLE001 - damaged EXIF fails in as many ways, and the picture is shown as stored
         return 1
     return int(orientation) if orientation in range(1, 9) else 1
-
-
-@functools.cache
-def _opencv() -> Any:
-    try:
-        import cv2
-    except ImportError:  # only the extra [crawl] brings it
-        return None
-    return cv2
 
 
 @functools.cache
