@@ -198,7 +198,7 @@ def _decode(data: bytes, mime: str, max_pixels: int) -> Decoded:
         _check_scans(data, width * height)
     image.load()
     try:
-        rgb, luma, alpha = _rgb(image), np.asarray(_as(image, "L")), _alpha(image)
+        rgb, luma, alpha = _rgb(image), _luma(image), _alpha(image)
     except ValueError as error:
         raise Undecodable("unsupported", f"{mime} in mode {image.mode}: {error}") from error
     return Decoded(rgb, luma, alpha, mime, _orientation(image))
@@ -223,14 +223,24 @@ def _as(image: Image.Image, mode: str) -> Image.Image:
 def _rgb(image: Image.Image) -> Pixels:
     """``np.asarray`` of RGB. Pillow keeps four bytes a pixel, which OpenCV, where it is there, packs faster."""
     image = _as(image, "RGB")
-    if opencv() is None:
-        return np.asarray(image)
+    padded = _view(image, 4) if opencv() is not None else None
+    return np.asarray(image) if padded is None else opencv().cvtColor(padded, opencv().COLOR_RGBA2RGB)
+
+
+def _luma(image: Image.Image) -> Pixels:
+    """``np.asarray`` of luma, without its copy."""
+    image = _as(image, "L")
+    pixels = _view(image, 1)
+    return np.asarray(image) if pixels is None else pixels[:, :, 0]
+
+
+def _view(image: Image.Image, channels: int) -> Pixels | None:
+    """The pixels as Pillow keeps them: uint8[h, w, channels]; None of a large picture, which lies in several blocks."""
     try:
-        padded = pa.array(image)  # a view
-    except ValueError:  # a large picture lies in several blocks
-        return np.asarray(image)
-    pixels = np.frombuffer(padded.buffers()[-1], np.uint8).reshape(image.height, image.width, 4)
-    return opencv().cvtColor(pixels, opencv().COLOR_RGBA2RGB)
+        values = pa.array(image)
+    except ValueError:
+        return None
+    return np.frombuffer(values.buffers()[-1], np.uint8).reshape(image.height, image.width, channels)
 
 
 def _alpha(image: Image.Image) -> Pixels | None:
