@@ -54,7 +54,7 @@ def _ended_by_ctrl_c() -> Iterator[None]:
 def hash_(files: tuple[str, ...]) -> None:
     """Print the fingerprints that the pipeline stores, one JSON line an image.
 
-    Exits with 1 if one of the files is not a picture.
+    Reads on all cores and prints in the order of the files. Exits with 1 if one of them is not a picture.
 
     \b
     fairshard hash photo.jpg

@@ -16,12 +16,13 @@ import io
 import re
 import struct
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+
+from .opencv import opencv
 
 Pixels = NDArray[np.uint8]
 
@@ -197,7 +198,7 @@ def _decode(data: bytes, mime: str, max_pixels: int) -> Decoded:
         _check_scans(data, width * height)
     image.load()
     try:
-        rgb, luma, alpha = _rgb(image), np.asarray(_as(image, "L")), _alpha(image)
+        rgb, luma, alpha = _rgb(image), _luma(image), _alpha(image)
     except ValueError as error:
         raise Undecodable("unsupported", f"{mime} in mode {image.mode}: {error}") from error
     return Decoded(rgb, luma, alpha, mime, _orientation(image))
@@ -222,14 +223,24 @@ def _as(image: Image.Image, mode: str) -> Image.Image:
 def _rgb(image: Image.Image) -> Pixels:
     """``np.asarray`` of RGB. Pillow keeps four bytes a pixel, which OpenCV, where it is there, packs faster."""
     image = _as(image, "RGB")
-    if _opencv() is None:
-        return np.asarray(image)
+    padded = _view(image, 4) if opencv() is not None else None
+    return np.asarray(image) if padded is None else opencv().cvtColor(padded, opencv().COLOR_RGBA2RGB)
+
+
+def _luma(image: Image.Image) -> Pixels:
+    """``np.asarray`` of luma, without its copy."""
+    image = _as(image, "L")
+    pixels = _view(image, 1)
+    return np.asarray(image) if pixels is None else pixels[:, :, 0]
+
+
+def _view(image: Image.Image, channels: int) -> Pixels | None:
+    """The pixels as Pillow keeps them: uint8[h, w, channels]; None of a large picture, which lies in several blocks."""
     try:
-        padded = pa.array(image)  # a view
-    except ValueError:  # a large picture lies in several blocks
-        return np.asarray(image)
-    pixels = np.frombuffer(padded.buffers()[-1], np.uint8).reshape(image.height, image.width, 4)
-    return _opencv().cvtColor(pixels, _opencv().COLOR_RGBA2RGB)
+        values = pa.array(image)
+    except ValueError:
+        return None
+    return np.frombuffer(values.buffers()[-1], np.uint8).reshape(image.height, image.width, channels)
 
 
 def _alpha(image: Image.Image) -> Pixels | None:
@@ -246,15 +257,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # noqa: BLE001 - damaged EXIF fails in as many ways, and the picture is shown as stored
         return 1
     return int(orientation) if orientation in range(1, 9) else 1
-
-
-@functools.cache
-def _opencv() -> Any:
-    try:
-        import cv2
-    except ImportError:  # only the extra [crawl] brings it
-        return None
-    return cv2
 
 
 @functools.cache

@@ -1,8 +1,8 @@
 """PDQ, the 256-bit perceptual hash of ThreatExchange: the very bits of the pdqhash package, in less time.
 
 PDQ blurs luma with two box filters each way, samples 64 x 64 points, takes 16 x 16 DCT coefficients and sets
-a bit for each one above the median. Up to the median all of that is linear, so the two filters of one side and the
-sampling are one weighted sum of neighbours for each of 64 places, with weights that depend on the side's length alone.
+a bit for each one above the median. Up to the median all of that is linear, and ``pdq_quick`` sums in the order that
+takes the least time.
 
 pdqhash sums in float32, one term after the other, and its rounding decides bits whose coefficient lies on
 the median: always in flat pictures, and in symmetric ones, where half of the coefficients vanish. So the quick
@@ -14,8 +14,6 @@ Source: https://github.com/facebook/ThreatExchange/blob/main/hashing/hashing.pdf
 """
 
 from __future__ import annotations
-
-import functools
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,24 +28,18 @@ from .pdq_exact import (
     exact_grid,
     exact_quality,
     luma_of,
-    samples_of,
-    window_of,
 )
+from .pdq_quick import quick_grid
 
 _SMALLEST_SIDE_PX = 5  # below it pdqhash gives 256 zero bits of quality 0
 _LONGEST_QUICK_SIDE_PX = 16_384  # far above it rounding leaves little that is certain
 _MEDIAN = CODE * CODE // 2 - 1  # the lower of the two middle values, as pdqhash takes it
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 # How far the quick path may be from pdqhash, for 1,000 px of width + height; it grows with the square root, as
 # random walks of rounding errors do. Measured: see `test_quick_path_error`. No bound of the worst case: for
 # that, rounding would have to err the same way at every step of a sliding sum.
 _COEFFICIENT_ERROR = 0.005
 _LEVEL_ERROR = 0.005
-
-# OpenBLAS starts threads above this many multiplications. On busy cores they wait for each other for
-# milliseconds, and a product here takes microseconds: interface/gemm.c, 65,536 times GEMM_MULTITHREAD_THRESHOLD.
-_SINGLE_THREAD = 260_000
 
 
 def pdq(rgb: Pixels) -> tuple[bytes, int]:
@@ -62,7 +54,7 @@ def pdq(rgb: Pixels) -> tuple[bytes, int]:
         return bytes(32), 0
     if max(height, width) <= _LONGEST_QUICK_SIDE_PX:
         scale = _error_scale(height, width)
-        grid = _quick_grid(rgb)
+        grid = quick_grid(rgb)
         codes, quality = _quick_code(grid)[None], _quality_if_certain(grid, scale)
         middle = _middle(codes)
         if quality is not None and _are_certain(middle, scale):
@@ -105,55 +97,13 @@ def pdq_with_dihedral(rgb: Pixels) -> tuple[bytes, int, list[bytes]]:
 
 def _quick_dihedral(rgb: Pixels) -> tuple[list[bytes], int] | None:
     scale = _error_scale(*rgb.shape[:2])
-    grid = _quick_grid(rgb)
+    grid = quick_grid(rgb)
     codes, quality = _orientations(_quick_code(grid)), _quality_if_certain(grid, scale)
     middle = _middle(codes)
     return (_bits(codes, middle), quality) if quality is not None and _are_certain(middle, scale) else None
 
 
-# The quick path.
-
-
-def _quick_grid(rgb: Pixels) -> Floats:
-    """The blurred picture at 64 x 64 points. Channels are joined after the first filter, on far fewer values."""
-    height, width = rgb.shape[:2]
-    rows = _blur(np.ascontiguousarray(rgb).reshape(height, width * 3)).reshape(GRID, width, 3)
-    return _blur(np.ascontiguousarray((rows @ _LUMA).T)).T
-
-
-def _blur(pixels: NDArray) -> Floats:
-    """Both box filters along the first axis, at 64 places: [n, m] to [64, m]. Tile by tile, to stay in cache."""
-    pairs = _tents(len(pixels))
-    step = max(1, _SINGLE_THREAD // pairs[0][1].size)
-    blurred = np.empty((GRID, pixels.shape[1]), np.float32)
-    for place, (start, weights) in zip(range(0, GRID, 2), pairs, strict=True):
-        rows = pixels[start : start + weights.shape[1]]
-        for lane in range(0, pixels.shape[1], step):
-            tile = rows[:, lane : lane + step].astype(np.float32, copy=False)
-            blurred[place : place + 2, lane : lane + step] = weights @ tile
-    return blurred
-
-
-@functools.lru_cache(maxsize=256)  # 8 bytes a row or column; pictures come in few sizes
-def _tents(length: int) -> list[tuple[int, Floats]]:
-    """What two box filters weigh each input with at the 64 places sampled, two places at a time.
-
-    Returns: for each pair of places its first input, and weights of the inputs from there on, float32[2, band].
-    """
-    window, ahead = window_of(length)
-    place = samples_of(length)
-    index = np.arange(length)
-    low, high = np.maximum(index - (window - ahead), 0), np.minimum(index + ahead, length)
-    shares = np.concatenate(([0.0], np.cumsum(1.0 / (high - low))))  # of one input in the first filter's means
-    reach = 2 * (window - ahead)
-    band = min(int((place[1::2] - place[::2]).max()) + 2 * window - 1, length)
-    starts = np.clip(place[::2] - reach, 0, length - band)
-    inputs = np.repeat(starts, 2)[:, None] + np.arange(band)
-    from_mean = np.maximum(low[place][:, None], inputs - ahead + 1)
-    to_mean = np.minimum(high[place][:, None], inputs + (window - ahead) + 1)
-    weights = shares[np.maximum(from_mean, to_mean)] - shares[from_mean]
-    weights = (weights / (high - low)[place][:, None]).astype(np.float32)
-    return list(zip(starts.tolist(), weights.reshape(GRID // 2, 2, band), strict=True))
+# The quick path, from its grid on.
 
 
 def _quick_code(grid: Floats) -> NDArray:
@@ -171,10 +121,14 @@ def _are_certain(middle: Floats, scale: float) -> bool:
 
 def _quality_if_certain(grid: Floats, scale: float) -> int | None:
     """The quality, unless steps so near a whole percent that rounding could move them decide it."""
-    slack = 2 * _LEVEL_ERROR * scale * 100 / 255
-    steps = np.concatenate([np.abs(np.diff(grid, axis=axis)).ravel() for axis in (0, 1)]) * (100 / 255)
-    least, most = (int(np.trunc(np.maximum(steps + move, 0)).sum()) // 90 for move in (-slack, slack))
-    return min(least, 100) if min(least, 100) == min(most, 100) else None
+    steps = np.empty((2, GRID - 1, GRID), np.float32)
+    np.subtract(grid[1:], grid[:-1], out=steps[0])
+    np.subtract(grid[:, 1:], grid[:, :-1], out=steps[1].reshape(GRID, GRID - 1))
+    np.abs(steps, out=steps)
+    steps *= np.float32(100 / 255)
+    slack = np.float32(2 * _LEVEL_ERROR * scale * 100 / 255)  # far below 1, so a step less it truncates to 0 at least
+    least, most = (min(100, int(np.trunc(steps + move).sum()) // 90) for move in (-slack, slack))
+    return least if least == most else None
 
 
 # From coefficients to bits.

@@ -50,7 +50,7 @@ def test_pixels_are_pillows(name, data):
 @pytest.mark.parametrize("side", [1, 3, 2100])  # Pillow keeps the last in several blocks
 def test_pixels_are_the_same_without_opencv(monkeypatch, opencv, side):
     if opencv == "without":
-        monkeypatch.setattr(decoding, "_opencv", lambda: None)
+        monkeypatch.setattr(decoding, "opencv", lambda: None)
     noise = np.random.default_rng(side).integers(0, 256, (2000, side, 3), np.uint8)
     picture = decode(encoded(Image.fromarray(noise), "PNG"))
     assert np.array_equal(picture.rgb, noise)

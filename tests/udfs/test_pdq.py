@@ -1,11 +1,15 @@
 import numpy as np
 import pdqhash
 import pytest
-from pictures import all_pictures, noise, photograph, symmetric
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pictures import KINDS, all_pictures, noise, photograph, symmetric
 
 from fairshard.udfs import pdq as module
 from fairshard.udfs import pdq_exact as exact
+from fairshard.udfs import pdq_quick
 from fairshard.udfs.pdq import pdq, pdq_dihedral
+from fairshard.udfs.pdq_quick import quick_grid
 
 
 def _packed(vector):
@@ -26,6 +30,29 @@ def test_pdq_dihedral_is_pdqhash():
     pixels = [np.asarray(picture) for picture in all_pictures()]
     theirs = [[_packed(vector) for vector in pdqhash.compute_dihedral(rgb)[0]] for rgb in pixels]
     assert [pdq_dihedral(rgb) for rgb in pixels] == theirs
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(KINDS), st.integers(5, 700), st.integers(5, 700), st.integers(0, 9))
+def test_pdq_is_pdqhash_at_any_size(kind, height, width, seed):
+    rgb = np.asarray(kind(height, width, seed))
+    assert pdq(rgb) == _theirs(rgb)
+
+
+@pytest.mark.parametrize("size", [(5, 4000), (4000, 5), (2500, 1700), (70, 3500), (1100, 1100)])
+def test_pdq_is_pdqhash_of_large_and_long_pictures(size):
+    rgb = np.asarray(photograph(*size, seed=7))
+    assert pdq(rgb) == _theirs(rgb)
+
+
+@pytest.mark.parametrize("size", [(5, 5), (64, 65), (127, 129), (480, 640), (333, 500), (1300, 70), (70, 5000)])
+@pytest.mark.parametrize("opencv", ["with", "without"])
+def test_quick_grid_is_the_exact_one_but_for_rounding(monkeypatch, opencv, size):
+    """Also noise of black and white, where a wrong weight shows most, and without OpenCV."""
+    if opencv == "without":
+        monkeypatch.setattr(pdq_quick, "opencv", lambda: None)
+    rgb = np.asarray(noise(*size).convert("1").convert("RGB"))
+    assert np.abs(quick_grid(rgb) - exact.exact_grid(rgb)).max() < module._LEVEL_ERROR
 
 
 def test_pdq_of_views():
@@ -69,7 +96,7 @@ def test_quick_path_error():
     for rgb in map(np.asarray, pictures):
         if min(rgb.shape[:2]) >= 5:
             scale = module._error_scale(*rgb.shape[:2])
-            quick, slow = module._quick_grid(rgb), exact.exact_grid(rgb)
+            quick, slow = quick_grid(rgb), exact.exact_grid(rgb)
             code = exact.exact_code(slow)
             off = np.abs(module._quick_code(quick) - code)[np.abs(code - np.median(code)) < 1]
             worst_code = max(worst_code, off.max() / scale)
@@ -81,7 +108,7 @@ def test_quick_path_error():
 def test_quick_path_alone_would_err():
     """Why there is an exact path: the bits of a symmetric picture hang on rounding."""
     rgb = np.asarray(symmetric(240, 320, seed=5))
-    codes = module._quick_code(module._quick_grid(rgb))[None]
+    codes = module._quick_code(quick_grid(rgb))[None]
     assert module._bits(codes, module._middle(codes))[0] != _theirs(rgb)[0]
 
 
