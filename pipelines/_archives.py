@@ -189,7 +189,9 @@ def _no_page(record: Record, message: http_message.Message | None) -> str | None
         return "bad_page_url"
     kind = message.header("content-type").partition(";")[0].strip().lower()
     is_html = kind in _HTML or (not kind and message.body.lstrip()[:1] == b"<")
-    return None if is_html else "not_html"
+    if not is_html:
+        return "not_html"
+    return "packed_body" if http_message.is_packed(message) else None
 
 
 def _date(text: str) -> datetime:

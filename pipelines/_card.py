@@ -62,6 +62,10 @@ _TREATMENT = {
         "Pairs whose permission could not be determined are {}.",
         {"keep": "kept", "drop": "dropped, and asked again by a later run"},
     ),
+    "unread": (
+        "Pictures of an earlier download that did not keep all that was said with them are {}.",
+        {"keep": "kept", "drop": "dropped"},
+    ),
 }
 
 
@@ -113,7 +117,7 @@ def policy_words(policy: dict[str, Any]) -> list[str]:
     binding = ", ".join(_KINDS.get(str(kind), str(kind)) for kind in policy["binding"]) or "nothing"
     purpose = {"train": "training in general", "genai": "training, generative models included"}[policy["purpose"]]
     sentences = [f"Wanted for {purpose}.", f"What binds: {binding}."]
-    sentences += [text.format(words[policy[key]]) for key, (text, words) in _TREATMENT.items()]
+    sentences += [text.format(words[policy[key]]) for key, (text, words) in _TREATMENT.items() if key in policy]
     if policy["ai_agent_proxy"] == "any":
         sentences.append("A URL closed to a known AI crawler by robots.txt counts as closed to us.")
     if policy.get("noindex") == "deny":

@@ -204,6 +204,8 @@ def _failure(error: Exception) -> Failure:
             return Failure("dns", error.os_error, retry=error.os_error.errno == socket.EAI_AGAIN)
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
             return Failure("tls", error)
+        case aiohttp.ClientOSError() if isinstance(error.__cause__, ssl.SSLError):  # after the handshake
+            return Failure("tls", error, retry=True)
         case aiohttp.ClientConnectorError() if error.os_error.errno == _REFUSED_ERRNO:
             return Failure("refused_address", error.os_error.strerror)
         case aiohttp.ClientPayloadError():

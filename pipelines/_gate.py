@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # workers, which import this too, do without the engines
 # one `hold` of robots.txt binds where any of these does.
 _BY_ROBOTS = frozenset({"robots_txt", "content_signal", "aipref", "rsl", "ai_txt"})
 
+UNREAD = "unread"
+"""Kind of evidence that an earlier download had and did not keep: held or let pass by a line of the policy's own."""
+
 # Evidence of the kinds that bind, under any policy or under one that reads it so.
 BOUND = """
 SELECT signal.pair_id, signal.kind, signal.verdict, signal.scope, signal.value, signal.source,
@@ -101,6 +104,7 @@ def binding(policy: Policy, kinds: Container[str] | None = None) -> Binding:
     if _BY_ROBOTS.intersection(policy.binding):
         bound.append(("robots_txt", HOLD))
     drops = {one: dropping.get(one[1], False) for one in sorted(set(bound)) if kinds is None or one[0] in kinds}
+    drops[UNREAD, HOLD] = policy.unread == "drop"
     keys = ("purpose", "ai_agent_proxy", "noindex", "creator_in_caption")
     readings = [f"{key}={getattr(policy, key)}" for key in keys]
     return Binding(drops, (*readings, *(f"ignore_query_for={host}" for host in policy.ignore_query_for)))

@@ -11,8 +11,8 @@ COLUMNS: dict[str, tuple[pa.DataType, tuple[str, ...]]] = {
     "url": (pa.binary(), ("url", "image_url", "img_url", "image")),
     "caption": (pa.binary(), ("text", "caption", "alt", "alt_text", "top_caption")),
     "page_url": (pa.binary(), ("page_url", "page", "source_page")),
-    "width_px": (pa.float64(), ("width", "original_width", "width_px")),
-    "height_px": (pa.float64(), ("height", "original_height", "height_px")),
+    "width_px": (pa.float64(), ("original_width", "width", "width_px")),
+    "height_px": (pa.float64(), ("original_height", "height", "height_px")),
     "licence": (pa.binary(), ("license", "licence")),
     "creator": (pa.binary(), ("creator", "author", "artist", "photographer")),
     "similarity": (pa.float64(), ("similarity", "clip_similarity")),
@@ -39,8 +39,8 @@ class SourceFile:
     Attributes:
         source: name in tables; of a glob, the source's name and the file's.
         path: absolute path or URL.
-        format: parquet, csv, tsv, jsonl, wat or warc.
-        stamp: size and time of change, so that an edited list is read again.
+        format: parquet, csv, tsv, jsonl, wat, warc or img2dataset (the Parquet file of a shard).
+        stamp: size and time of change, of a shard's pictures too, so that an edited list is read again.
         row_groups: the first that is read and the first that is not, of a part of a Parquet file.
         first_row: number of its first row in the whole file.
     """

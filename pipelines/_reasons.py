@@ -8,6 +8,7 @@ REASON_WORDS = {
     "bad_url": "not a URL",
     "null_caption": "no caption",
     "damaged_record": "a damaged record of an archive",
+    "packed_body": "an archived page in a coding that is not unpacked (Brotli, zstd)",
     "format": "a format that holds no photographs (SVG, GIF, icon)",
     "long_url": "a URL of more than 2,048 characters",
     "short_caption": "a caption of fewer than five characters",

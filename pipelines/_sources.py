@@ -1,5 +1,7 @@
 """Sources: finding and checking their files, and reading image-text lists (LAION Parquet, CSV, TSV, JSON lines).
 
+Folders of img2dataset are lists, too: each shard has one, and ``fetch`` reads its pictures instead of asking for them.
+
 Every format gives ``RAW``: text as bytes, because a row in a broken encoding is set aside, not the whole
 list. Column names are matched whatever their case; a list needs a URL and a text column.
 """
@@ -14,6 +16,7 @@ import posixpath
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -24,7 +27,7 @@ import pyarrow.parquet as pq
 from ..schemas.config import Job, Source
 from ..schemas.errors import SourceError
 from ..udfs.arrow import pc
-from . import _archives
+from . import _archives, _img2dataset
 from ._open_quotes import PLACEHOLDER, closed_quotes
 from ._raw import COLUMNS, RAW, SourceFile
 from ._store import arrow_filesystem, file_system
@@ -59,7 +62,8 @@ def resolve(job: Job) -> list[SourceFile]:
     if not any(filled):
         others = f", nor has any of the {len(files) - 1} others" if len(files) > 1 else ""
         raise SourceError(files[0].path, f"has no rows{others}", "at least one image-text pair")
-    return sorted(files, key=lambda file: file.source)
+    # Of a pair that is in several, the first counts, and what is at hand need not be asked for.
+    return sorted(files, key=lambda file: (file.format != "img2dataset", file.source))
 
 
 def parts(file: SourceFile) -> list[SourceFile]:
@@ -88,7 +92,13 @@ def read(file: SourceFile) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch | No
     Raises:
         SourceError: the file ends too early or is damaged, or cannot be read.
     """
-    readers = {"parquet": _read_parquet, "csv": _read_csv, "tsv": _read_csv, "jsonl": _read_jsonl}
+    readers = {
+        "parquet": _read_parquet,
+        "img2dataset": _read_parquet,
+        "csv": _read_csv,
+        "tsv": _read_csv,
+        "jsonl": _read_jsonl,
+    }
     try:
         if file.format in ARCHIVES:
             yield from _archives.read(file)
@@ -110,9 +120,8 @@ def _resolve_one(source: Source, path: str) -> Iterator[SourceFile]:
             raise SourceError(source.path, "does not exist", "an image-text list", "Check 'sources' in the config")
         info = fs.info(one)
         if info["type"] != "file":
-            raise SourceError(
-                source.path, "is a folder", "a file or a glob", f"Did you mean '{source.path}/*.parquet'?"
-            )
+            yield from _resolve_folder(source, fs, one, path)
+            continue
         if not info["size"]:
             raise SourceError(one, "is empty", "an image-text list")
         name, ending = posixpath.splitext(posixpath.basename(one.removesuffix(".gz")))
@@ -120,8 +129,25 @@ def _resolve_one(source: Source, path: str) -> Iterator[SourceFile]:
         if chosen is None:
             raise SourceError(one, f"ends in '{ending}'", ", ".join(_ENDINGS), "Or set 'format' of the source")
         label = f"{source.name}.{name}" if source.name and is_glob else source.name or name
-        stamp = f"{info['size']}-{info.get('mtime') or info.get('LastModified') or info.get('created')}"
-        yield SourceFile(label, fs.unstrip_protocol(one) if "://" in path else one, chosen, stamp)
+        yield SourceFile(label, fs.unstrip_protocol(one) if "://" in path else one, chosen, _stamp(info))
+
+
+def _resolve_folder(source: Source, fs: Any, folder: str, path: str) -> Iterator[SourceFile]:
+    """The shards of a folder of img2dataset; each is a source, as each file of a glob is."""
+    shards = _img2dataset.shards(fs, folder) if source.format in ("auto", "img2dataset") else []
+    if not shards:
+        hint = f"Did you mean '{source.path.rstrip('/')}/*.parquet'?"
+        raise SourceError(source.path, "is a folder", "a file, a glob, or an output folder of img2dataset", hint)
+    name = source.name or posixpath.basename(folder.rstrip("/"))
+    for shard in shards:
+        number = posixpath.basename(shard).removesuffix(".parquet")
+        stamp = f"{_stamp(fs.info(shard))} {_img2dataset.stamp(fs, shard)}"
+        where = fs.unstrip_protocol(shard) if "://" in path else shard
+        yield SourceFile(f"{name}.{number}", where, "img2dataset", stamp)
+
+
+def _stamp(info: dict[str, Any]) -> str:
+    return f"{info['size']}-{info.get('mtime') or info.get('LastModified') or info.get('created')}"
 
 
 def _check(file: SourceFile) -> bool:
@@ -131,13 +157,18 @@ def _check(file: SourceFile) -> bool:
             return _check_archive(file)
         names, has_rows = _head(file)
     except _UNREADABLE as error:
-        raise SourceError(file.path, f"cannot be read ({_short(error)})", f"{file.format}") from error
+        hint = "Let img2dataset finish, or move this shard away" if file.format == "img2dataset" else ""
+        raise SourceError(file.path, f"cannot be read ({_short(error)})", f"{file.format}", hint) from error
     if names is None:
         return has_rows
     for column in ("url", "caption"):
         if _alias(names, column) is None:
             aliases = ", ".join(COLUMNS[column][1])
             raise SourceError(file.path, f"has the columns {', '.join(names) or '(none)'}", f"one called {aliases}")
+    missing = [name for name in _img2dataset.NEEDED if name not in names] if file.format == "img2dataset" else []
+    if missing:
+        raise SourceError(file.path, f"has the columns {', '.join(names)}", f"one called {missing[0]}, as img2dataset's",
+                          "Set 'format: parquet' with a glob to read it as a list")  # fmt: skip
     read_ones = [name for column in COLUMNS if (name := _alias(names, column))]
     twice = next((name for name in read_ones if names.count(name) > 1), None)
     if twice:
@@ -154,7 +185,7 @@ def _check_archive(file: SourceFile) -> bool:
 
 def _head(file: SourceFile) -> tuple[list[str] | None, bool]:
     """Names of the columns, which JSON lines do not have, and whether a row follows."""
-    if file.format == "parquet":
+    if file.format in ("parquet", "img2dataset"):
         with _open_binary(file) as opened:
             parquet = pq.ParquetFile(opened)
             return parquet.schema_arrow.names, parquet.metadata.num_rows > 0

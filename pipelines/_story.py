@@ -63,8 +63,9 @@ def _image(image: Mapping[str, Any]) -> str:
     if image["status"] != "ok":
         return f"{image['status']}: {image.get('error', 'bytes not kept')}"
     hashes = ", ".join(f"{name} {image[name]}" for name in ("sha256", "phash", "pdq") if name in image)
-    size = f"{image.get('width_px')} x {image.get('height_px')} px, {image.get('size_bytes', 0):,} bytes"
-    return f"{image.get('mime')}, {size}, {hashes}"
+    size = f"{image.get('width_px')} x {image.get('height_px')} px"
+    file = f"{image['mime']}, {image['size_bytes']:,} bytes" if "mime" in image else "its file is not at hand"
+    return f"{size}, {file}, {hashes}"
 
 
 def _duplicate(duplicate: Mapping[str, Any]) -> Iterator[str]:

@@ -6,6 +6,9 @@ fingerprints and the rendition. The original bytes are not kept.
 
 A partition is a set of hosts. When one has to be made again, what an earlier run fetched under the same
 ``fetch`` section is taken over, and only the rest is asked for.
+
+Pictures that img2dataset has fetched already are read from its folder, and nobody is asked for them; a shard is a
+partition of its own.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from ..schemas.verdicts import DENY, HOLD
 from ..udfs import rendition
 from . import _gate
 from ._hosts import RETRY_UNANSWERED, batches, host_files, options
+from ._img2dataset import partition
 from ._in_file import KINDS as FILE_KINDS
 from ._in_file import SYNTHETIC
 from ._memory import keep_freed_memory
@@ -48,16 +52,19 @@ WRITES = ("image", "host_file", "signal", "dropped")
 # A host belongs to one partition, so that one worker is polite to it without asking the others.
 # A recorded permission beats what others say, so that does not end the exchange.
 ASKED = """
-SELECT alive.pair_id, url, CASE WHEN licensed.pair_id IS NULL THEN FALSE ELSE TRUE END AS licensed,
-       CAST(((stable_hash(host) % $partitions) + $partitions) % $partitions AS INTEGER) AS part
-FROM alive LEFT JOIN licensed ON alive.pair_id = licensed.pair_id
+SELECT alive.pair_id, url, source_row, CASE WHEN licensed.pair_id IS NULL THEN FALSE ELSE TRUE END AS licensed,
+       coalesce(shard.part,
+                CAST(((stable_hash(host) % $partitions) + $partitions) % $partitions AS INTEGER)) AS part
+FROM alive LEFT JOIN licensed ON alive.pair_id = licensed.pair_id LEFT JOIN shard ON alive.source = shard.source
 """
 WANTED = """
-SELECT asked.pair_id, asked.url, asked.licensed, asked.part FROM asked JOIN wanted ON asked.part = wanted.part
+SELECT asked.pair_id, asked.url, asked.source_row, asked.licensed, asked.part
+FROM asked JOIN wanted ON asked.part = wanted.part
 """
-ASKED_SCHEMA = pa.schema(
-    [("pair_id", pa.int64()), ("url", pa.string()), ("licensed", pa.bool_()), ("part", pa.int32())]
-)
+ASKED_SCHEMA = pa.schema([
+    ("pair_id", pa.int64()), ("url", pa.string()), ("source_row", pa.int64()), ("licensed", pa.bool_()),
+    ("part", pa.int32()),
+])  # fmt: skip
 
 _LARGE_BYTES = 1 << 20
 
@@ -72,13 +79,14 @@ class FetchTask:
         root: work directory.
         partition, fingerprint: of the task.
         facts: fingerprint of what decides how an image comes out; rows made under the same one are taken over.
-        asked: Parquet files with ``pair_id``, ``url`` and ``licensed``.
+        asked: Parquet files with ``pair_id``, ``url``, ``source_row`` and ``licensed``.
         http: keyword arguments of ``HttpOptions``.
         config: the ``fetch`` section.
         way: how the terms are had that responses lead to.
         binding: which evidence ends an exchange, unless a permission is recorded.
         dihedral: whether pictures get PDQ of all eight orientations.
         iscc: whether they get the units of that code.
+        shard: of img2dataset that holds the pictures; None: they are asked for.
     """
 
     root: str
@@ -92,6 +100,7 @@ class FetchTask:
     binding: _gate.Binding
     dihedral: bool
     iscc: bool
+    shard: str | None = None
 
     def refuses(self, said: Said) -> bool:
         """Whether a piece of evidence ends an exchange, unless a permission is recorded."""
@@ -100,7 +109,7 @@ class FetchTask:
 
 @dataclass(frozen=True)
 class _Asked:
-    """The pairs of one URL; those in ``licensed`` have a recorded permission."""
+    """The pairs of one URL, or of one row of a shard; those in ``licensed`` have a recorded permission."""
 
     pairs: tuple[int, ...]
     licensed: frozenset[int]
@@ -108,7 +117,7 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a URL gave, when, what was said with it, and whether that refuses pairs without a permission."""
+    """What a URL or a row of a shard gave, when, what was said with it, and whether that refuses pairs without a permission."""
 
     fetched: Any
     at: datetime
@@ -123,6 +132,7 @@ class _Rows:
 
     image: list[dict] = field(default_factory=list)
     signal: list[dict] = field(default_factory=list)
+    dropped: list[dict] = field(default_factory=list)
 
     def add(self, asked: _Asked, answer: _Answer, columns: dict[str, Any]) -> None:
         """Add what one URL has brought to its pairs."""
@@ -131,19 +141,10 @@ class _Rows:
             own = columns if pair in asked.licensed else closed
             self.image.append({**_NOTHING, **own, "pair_id": pair, "fetched_at": answer.at})
             self.signal += [said.row(pair) for said in answer.said]
-
-    def dropped(self) -> list[dict]:
-        """Pairs without an image. Refusals are the gate's business: here they are only not there."""
-        return [
-            {
-                "pair_id": row["pair_id"],
-                "stage": "fetch",
-                "reason": f"failed:{row['error']}",
-                "evidence": row["final_url"],
-            }
-            for row in self.image
-            if row["status"] == "failed"
-        ]
+            if own["status"] == "failed":  # refusals are the gate's business: here they are only not there
+                evidence = own["final_url"] or answer.fetched.detail
+                reason = f"failed:{own['error']}"
+                self.dropped.append({"pair_id": pair, "stage": "fetch", "reason": reason, "evidence": evidence})
 
 
 def run(work: Work, partitions: Sequence[str] | None = None) -> None:
@@ -158,6 +159,7 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
     """
     config, policy = work.job.config.fetch, work.job.policy
     binding = _gate.binding(policy, ONWARD_KINDS | FILE_KINDS)
+    shards = _shards(work.store)
     how = host_files(work.job)
     pixels = {key: value for key, value in asdict(config).items() if key not in _MANNERS}
     iscc = any(registry.scope == "iscc" for registry in work.job.config.registries)
@@ -174,8 +176,12 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
     work.alive("fetch")
     work.scan("fetch", "signal")
     _gate.licensed(work.engine, policy)
+    part = {name: number for number, name in enumerate(partition_names(work.job))}
+    parts = pa.array([part[name] for name in shards], pa.int32())
+    sources = pa.array([source for source, _, _ in shards.values()], pa.string())
+    work.engine.register("shard", pa.table({"source": sources, "part": parts}))
     work.engine.step("asked", ASKED, partitions=config.partitions)
-    work.engine.register("wanted", pa.table({"part": pa.array([int(name) for name in undone], pa.int32())}))
+    work.engine.register("wanted", pa.table({"part": pa.array([part[name] for name in undone], pa.int32())}))
     work.engine.write(WANTED, folder, ASKED_SCHEMA, partition_by="part")
     http = work.http | {
         "total_timeout_s": config.timeout_s, "retries": config.retries, "max_bytes": config.max_bytes,
@@ -191,14 +197,15 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
             root=work.store.root,
             partition=name,
             fingerprint=print_,
-            facts=facts,
-            asked=work.partition_files(folder, "part", int(name)),
+            facts=fingerprint(facts, shards[name]) if name in shards else facts,
+            asked=work.partition_files(folder, "part", part[name]),
             http=tuple(sorted(http.items())),
             config=config,
             way=way,
             binding=binding,
             dihedral=policy.pdq_dihedral,
             iscc=iscc,
+            shard=shards[name][1] if name in shards else None,
         )
         for name in undone
     ]
@@ -225,8 +232,15 @@ def _looks(task: FetchTask) -> list[str]:
 
 
 def partition_names(job: Job) -> list[str]:
-    """The partitions of a job: a host belongs to one of them."""
-    return [f"{number:04d}" for number in range(job.config.fetch.partitions)]
+    """The partitions of a job: a host belongs to one of them; then the shards that ``ingest`` has found."""
+    return [*(f"{number:04d}" for number in range(job.config.fetch.partitions)), *_shards(Store(job.work_dir))]
+
+
+def _shards(store: Store) -> dict[str, tuple[str, str, str]]:
+    """Source, path and stamp of img2dataset's shards, by partition."""
+    mark = store.mark("ingest", "all")
+    found = mark.extra.get("shards", {}) if mark else {}
+    return {partition(source): (source, *about) for source, about in found.items()}
 
 
 def chosen_partitions(job: Job, partitions: Sequence[str] | None) -> list[str]:
@@ -248,7 +262,7 @@ def fetch(task: FetchTask) -> int:
 
     keep_freed_memory()
     store = Store(task.root)
-    wanted = _asked_by_url(task.asked)
+    wanted = _asked_by("source_row" if task.shard else "url", task.asked)
     with store.task("fetch", task.partition, task.fingerprint) as done:
         done.rows_in = sum(len(asked.pairs) for asked in wanted.values())
         done.extra |= {"facts": task.facts, "looks": _looks(task)}
@@ -258,13 +272,13 @@ def fetch(task: FetchTask) -> int:
             _take_over(store, task, wanted, rows, shard)
             if wanted:
                 uvloop.run(_fetch_all(task, onward, wanted, rows, shard))
-        done.extra["requested_urls"] = len(wanted)
+        done.extra["requested_urls"] = 0 if task.shard else len(wanted)
         done.write("host_file", batches(onward.host_files))
         if any(map(_may_change, rows.signal)):
             done.expires_at = datetime.now(UTC) + RETRY_UNANSWERED
         for table, found, schema in (
             ("image", rows.image, IMAGE.schema), ("signal", rows.signal, SIGNAL.schema),
-            ("dropped", rows.dropped(), DROPPED.schema),
+            ("dropped", rows.dropped, DROPPED.schema),
         ):  # fmt: skip
             done.write(table, pa.Table.from_pylist(found, schema))
     return len(rows.image)
@@ -282,21 +296,21 @@ def _rows_asked(task: FetchTask) -> int:
     return rows
 
 
-def _asked_by_url(files: tuple[str, ...]) -> dict[str, _Asked]:
-    pairs: dict[str, list[int]] = {}
+def _asked_by(column: str, files: tuple[str, ...]) -> dict[Any, _Asked]:
+    pairs: dict[Any, list[int]] = {}
     licensed: set[int] = set()
     for path in files:
-        table = read_parquet(path, ["pair_id", "url", "licensed"])
-        for pair_id, url, is_licensed in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            pairs.setdefault(url, []).append(pair_id)
+        table = read_parquet(path, ["pair_id", column, "licensed"])
+        for pair_id, key, is_licensed in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            pairs.setdefault(key, []).append(pair_id)
             if is_licensed:
                 licensed.add(pair_id)
     return {
-        url: _Asked(tuple(sorted(pairs[url])), frozenset(licensed.intersection(pairs[url]))) for url in sorted(pairs)
+        key: _Asked(tuple(sorted(pairs[key])), frozenset(licensed.intersection(pairs[key]))) for key in sorted(pairs)
     }
 
 
-def _take_over(store: Store, task: FetchTask, wanted: dict[str, _Asked], rows: _Rows, shard: WorkShard) -> None:
+def _take_over(store: Store, task: FetchTask, wanted: dict[Any, _Asked], rows: _Rows, shard: WorkShard) -> None:
     """Move what an earlier run fetched for these pairs out of ``wanted`` and into the new partition.
 
     Where somebody refuses, it is asked for again if the policy or a permission has changed what that means; where
@@ -336,8 +350,8 @@ def _take_over(store: Store, task: FetchTask, wanted: dict[str, _Asked], rows: _
 
 
 def _may_change(signal: dict) -> bool:
-    """Whether something could not be determined that can be asked for again. A file that cannot be read stays so."""
-    return signal["verdict"] == HOLD and signal["kind"] not in FILE_KINDS
+    """Whether something could not be determined that can be asked for again. What cannot be read stays so."""
+    return signal["verdict"] == HOLD and signal["kind"] not in FILE_KINDS | {_gate.UNREAD}
 
 
 def _old_rows(store: Store, files: list[str]) -> Iterator[dict]:
@@ -345,22 +359,23 @@ def _old_rows(store: Store, files: list[str]) -> Iterator[dict]:
         yield from read_parquet(store.path(name)).to_pylist()
 
 
-async def _fetch_all(task: FetchTask, onward: Onward, wanted: dict[str, _Asked], rows: _Rows, shard: WorkShard) -> None:
+async def _fetch_all(task: FetchTask, onward: Onward, wanted: dict[Any, _Asked], rows: _Rows, shard: WorkShard) -> None:
     looker = Looker(task.config, _looks(task))
     with ThreadPoolExecutor(1, "pixels") as pixels:
         async with aclosing(_answers(task, onward, wanted)) as answers:
-            async for url, fetched in answers:
+            async for key, fetched in answers:
                 at = datetime.now(UTC)
                 look = await _looked_at(looker, pixels, fetched, at)
+                look = fetched.seen(look, at) if task.shard else look
                 said = [*onward.said(fetched.hops, at), *look.said]
                 answer = _Answer(fetched, at, look, said, any(map(task.refuses, said)))
                 # The same URL may be licensed for one pair and closed to another.
-                keeps = [pair for pair in wanted[url].pairs if not answer.refused or pair in wanted[url].licensed]
+                keeps = [pair for pair in wanted[key].pairs if not answer.refused or pair in wanted[key].licensed]
                 columns = look.columns
                 if look.rendition is not None and keeps:
-                    key = f"{wanted[url].pairs[0] & (2**64 - 1):016x}.{task.config.encode_format}"
-                    columns = columns | shard.add(key, look.rendition)
-                rows.add(wanted[url], answer, columns)
+                    name = f"{wanted[key].pairs[0] & (2**64 - 1):016x}.{task.config.encode_format}"
+                    columns = columns | shard.add(name, look.rendition)
+                rows.add(wanted[key], answer, columns)
 
 
 async def _looked_at(looker: Looker, pixels: ThreadPoolExecutor, fetched: Any, at: datetime) -> Look:
@@ -376,10 +391,16 @@ async def _looked_at(looker: Looker, pixels: ThreadPoolExecutor, fetched: Any, a
     return looker.look(fetched, at)
 
 
-async def _answers(task: FetchTask, onward: Onward, wanted: dict[str, _Asked]) -> AsyncGenerator[tuple[str, Any]]:
+async def _answers(task: FetchTask, onward: Onward, wanted: dict[Any, _Asked]) -> AsyncGenerator[tuple[Any, Any]]:
+    asked = {key: bool(asked.licensed) for key, asked in wanted.items()}
+    if task.shard:
+        from ._stored import pictures
+
+        for picture in pictures(task.shard, asked, task.refuses, task.config.max_bytes):
+            yield picture
+        return
     from ._http import Client, HttpOptions
 
-    asked = {url: bool(asked.licensed) for url, asked in wanted.items()}
     async with Client(HttpOptions(**dict(task.http))) as client, aclosing(onward.answers(client, asked)) as answers:
         async for answer in answers:
             yield answer

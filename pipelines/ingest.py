@@ -5,7 +5,7 @@ normalised part by part, in Arrow, and each part is committed; one SQL pass over
 say the same as an earlier one, and the parts are written without them.
 
 Source rows whose canonical URL and cleaned caption are equal are one pair: the first, by source name and
-row, stays. A caption is cut at ``ingest.caption_max_chars`` characters.
+row, stays; those of img2dataset folders, whose pictures are at hand, come before all others. A caption is cut at ``ingest.caption_max_chars`` characters.
 
 What pages in archives say becomes ``signal`` rows of the pairs found on them, also of a pair that an earlier row of
 any source had brought.
@@ -35,7 +35,7 @@ from ._work import Work
 READS = ()
 WRITES = ("pair", "rejected", "signal")
 
-# What it takes to find equal rows. Parts are numbered in the order of the sources' names and their rows.
+# What it takes to find equal rows. Parts are numbered in the order of the sources and their rows.
 ROW = pa.schema(
     [
         pa.field("pair_id", pa.int64()),
@@ -151,6 +151,9 @@ def run(work: Work) -> None:
             parts = [part for file in files for part in _sources.parts(file)]
             task.rows_in = read_lists(work, parts)
             task.extra["sources"] = [file.source for file in files]
+            task.extra["shards"] = {
+                file.source: [file.path, file.stamp] for file in files if file.format == "img2dataset"
+            }
             write_pairs(work, task, parts)
     work.store.prune(_LISTS, [])
 

@@ -115,7 +115,7 @@ def show(found: dict[str, Any], console: Console) -> None:
 
 def _rows(file: Any) -> int | None:
     """Rows of a Parquet source, from its footer; other formats would have to be read."""
-    if file.format != "parquet":
+    if file.format not in ("parquet", "img2dataset"):
         return None
     fs, plain = arrow_filesystem(file.path)
     with fs.open_input_file(plain) as opened:

@@ -105,6 +105,7 @@ _KIND_WORDS = {
     "x_robots_tag": "X-Robots-Tag header",
     "html_meta": "robots meta element",
     "http_status": "HTTP status",
+    "unread": "what an earlier download did not keep",
 }
 _DISTANCE_WORDS = {
     "phash": "{} of 64 bits (pHash)",

@@ -129,7 +129,7 @@ UNMADE_TOO = {
 UNION ALL
 SELECT pair_id, 'pdq' AS scope FROM image WHERE status = 'ok' AND pdq_quality >= $min_quality AND pdq_dihedral IS NULL
 """,
-    "iscc": " UNION ALL SELECT pair_id, 'iscc' AS scope FROM image WHERE status = 'ok' AND iscc_instance IS NULL",
+    "iscc": " UNION ALL SELECT pair_id, 'iscc' AS scope FROM image WHERE status = 'ok' AND iscc_image IS NULL",
 }
 
 LISTER = "SELECT scope, min(registry) AS registry FROM active GROUP BY scope"

@@ -22,16 +22,16 @@ Scope = Literal[
 
 @dataclass(frozen=True)
 class Source:
-    """An image-text list, or a web archive.
+    """An image-text list, a web archive, or an output folder of img2dataset.
 
     Attributes:
-        path: file or glob, relative to the config file; any fsspec URL.
-        format: ``auto`` goes by the ending.
-        name: how tables and reports call it; the file name without ending if not given.
+        path: file, glob or folder, relative to the config file; any fsspec URL.
+        format: ``auto`` goes by the ending, and takes a folder for img2dataset's if it looks like one.
+        name: how tables and reports call it; the file or folder name without ending if not given.
     """
 
     path: str
-    format: Literal["auto", "parquet", "csv", "tsv", "jsonl", "wat", "warc"] = "auto"
+    format: Literal["auto", "parquet", "csv", "tsv", "jsonl", "wat", "warc", "img2dataset"] = "auto"
     name: str | None = None
 
 

@@ -55,6 +55,8 @@ class Policy:
         none: what no statement at all means.
         cond: what "reserved, but a licence is offered" means.
         hold: what "could not be determined" means; dropped pairs are asked again by a later run.
+        unread: what "an earlier download did not keep all that was said" means: the response headers and the originals
+            of pictures out of an img2dataset folder.
         host_files: ``fetch`` asks each host once; ``cached`` uses what an earlier run stored and holds
             the rest; ``off`` asks nobody and ignores what hosts say in files.
         host_file_max_age_days: a stored host file older than this is asked for again.
@@ -80,6 +82,7 @@ class Policy:
     none: Literal["keep", "drop"] = "keep"
     cond: Literal["keep", "drop"] = "drop"
     hold: Literal["keep", "drop"] = "drop"
+    unread: Literal["keep", "drop"] = "drop"
     host_files: Literal["fetch", "cached", "off"] = "fetch"
     host_file_max_age_days: float = 7.0
     registry_max_age_days: float = 30.0

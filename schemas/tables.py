@@ -176,8 +176,10 @@ IMAGE = Table(
             _PAIR_ID,
             _column("status", pa.string(), "ok, opted_out (bytes not kept) or failed"),
             _optional("http_status", pa.int32(), "Status of the last response"),
-            _optional("final_url", pa.string(), "URL that answered, after redirects"),
-            _optional("mime", pa.string(), "Media type by the bytes, not by the header"),
+            _optional("final_url", pa.string(), "URL that answered, after redirects; null: nobody was asked"),
+            _optional(
+                "mime", pa.string(), "Media type by the bytes, not by the header; null: the original is not at hand"
+            ),
             _optional("size_bytes", pa.int64(), "Size of the original"),
             _optional("width_px", pa.int32(), "Width of the original, upright"),
             _optional("height_px", pa.int32(), "Height of the original, upright"),

@@ -12,6 +12,11 @@ _FOLD = re.compile(rb"\r?\n[ \t]+")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
 _PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 
+# What no text holds, by the first bytes (WHATWG MIME Sniffing, section 3, "binary data byte", and section 7.1).
+_BINARY = bytes([*range(0x09), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)])
+_MARKS = (b"\xfe\xff", b"\xff\xfe", b"\xef\xbb\xbf")
+_SNIFFED_BYTES = 1_445
+
 MAX_HEAD_BYTES = 256 * 1024
 MAX_HEADERS = 1_000
 
@@ -54,7 +59,7 @@ def unpacked(message: Message, max_bytes: int) -> bytes:
     """The body without transfer and content coding, up to ``max_bytes``.
 
     Crawlers often store bodies unpacked and the headers as they came. So bytes that are not in the coding they claim
-    are taken as they are; Brotli and zstd, which cannot be told by their bytes, are not unpacked.
+    are taken as they are. Brotli and zstd are not unpacked; see ``is_packed``.
     """
     body = message.body
     if "chunked" in message.header("transfer-encoding").lower():
@@ -62,6 +67,16 @@ def unpacked(message: Message, max_bytes: int) -> bytes:
     if message.header("content-encoding").strip().lower() in _PACKED:
         body = _inflated(body, max_bytes)
     return body[:max_bytes]
+
+
+def is_packed(message: Message) -> bool:
+    """Whether the body is, by header and bytes, in a coding that is not unpacked here: Brotli, zstd, gzip twice."""
+    coding = message.header("content-encoding").strip().lower()
+    if coding in ("", "identity") or coding in _PACKED:
+        return False
+    chunked = "chunked" in message.header("transfer-encoding").lower()
+    head = (_joined(message.body, _SNIFFED_BYTES) if chunked else message.body)[:_SNIFFED_BYTES]
+    return not head.startswith(_MARKS) and head.translate(None, _BINARY) != head
 
 
 def _joined(body: bytes, max_bytes: int) -> bytes:

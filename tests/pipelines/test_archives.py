@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 from collections import Counter
@@ -453,3 +454,26 @@ def test_no_bytes_raise_and_none_permit(tmp_path_factory, before, body, gz):
         assert b"https://a.example/p/after.jpg" in urls
         assert "allow" not in {row["verdict"] for row in said}
         assert name == "a.wat" or any(row["kind"] == "html_meta" for row in said)
+
+
+# A page of three pictures, packed with Brotli 1.2.
+BROTLI = base64.b64decode(
+    "G/oAYI3EOEbyl1ET6eRIWyD9B4swi1p7lvmAuMG5DqdUQPvkPw04GA95sVKX93CCskktQZDuGxEkOlAJEVT6fqr7BRpb4P+hki+hsViWBoAuArIaFg8="
+)
+
+
+def test_a_body_that_cannot_be_unpacked_is_a_row_with_a_reason(ingested):
+    chunked = b"%x\r\n" % len(BROTLI) + BROTLI + b"\r\n0\r\n\r\n"
+    twice = gzip.compress(gzip.compress(page("/2.jpg").encode()))
+    made = [
+        html(BROTLI, "Content-Encoding: br"),
+        html(chunked, "Content-Encoding: BR", "Transfer-Encoding: chunked"),
+        html(b"\x28\xb5\x2f\xfd\x04\x00" + bytes(20), "Content-Encoding: zstd"),
+        html(twice, "Content-Encoding: gzip, gzip"),
+        # Stored unpacked, with the header as it came.
+        html(page("/kept.jpg"), "Content-Encoding: br"),
+        html(page("/kept-too.jpg").encode("utf-16"), "Content-Encoding: br"),
+    ]
+    work = ingested({"a.warc.gz": packed(*made)})
+    assert rows(work, "rejected", "reason") == [("packed_body",)] * 4
+    assert [url.rpartition("/")[2] for (url,) in rows(work, "pair", "url")] == ["kept.jpg", "kept-too.jpg"]

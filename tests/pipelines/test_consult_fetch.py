@@ -205,36 +205,6 @@ def test_a_licence_for_one_pair_opens_the_url_for_that_pair_alone(world):
     assert world.images_asked() == ["http://a.example/noai/0.jpg"]
 
 
-FAULTS = {
-    "/html/": ({"serve": "html"}, "not_an_image"), "/empty/": ({"serve": "empty"}, "empty"),
-    "/truncated/": ({"serve": "truncated"}, "truncated"), "/bomb/": ({"serve": "bomb"}, "too_many_pixels"),
-    "/bomb-whole/": ({"serve": "bomb_whole"}, "too_many_pixels"), "/drip/": ({"serve": "drip"}, "timeout"),
-    "/endless/": ({"serve": "endless"}, "too_large"), "/cut/": ({"serve": "cut"}, "truncated"),
-    "/loop/": ({"redirect": "http://a.example/loop/{name}"}, "redirect_loop"),
-    "/chain/": ({"redirect": "http://a.example/chain/x{name}"}, "too_many_redirects"),
-    "/metadata/": ({"redirect": "http://169.254.169.254/latest/meta-data/"}, "refused_address"),
-    "/mapped/": ({"redirect": "http://[::ffff:169.254.169.254]/"}, "refused_address"),
-    "/decimal/": ({"redirect": "http://2852039166/"}, "refused_address"),
-    "/local/": ({"redirect": "http://localhost:22/"}, "refused_address"),
-    "/file/": ({"redirect": "file:///etc/passwd"}, "unsupported_scheme"),
-    "/gone/": ({"status": 410}, "http_410"), "/pay/": ({"status": 402}, "http_402"), "/nowhere/": ({"status": 500}, "http_500"),
-}  # fmt: skip
-
-
-def test_what_a_server_does_wrong_is_recorded_and_the_run_goes_on(world):
-    hosts = {"a.example": {"paths": {**{path: answer for path, (answer, _) in FAULTS.items()}, "/p/": {}}}}
-    good = "http://a.example/p/1.jpg"
-    fetch = {"timeout_s": 1, "max_bytes": 1_000_000}
-    world.run(hosts, [*(f"http://a.example{path}0.jpg" for path in FAULTS), good], until="emit", fetch=fetch)
-    fates = world.fates()
-    assert fates.pop(good) == "alive"
-    assert {f"/{urlsplit(url).path.split('/')[1]}/": reason for url, reason in fates.items()} == {
-        path: f"failed:{error}" for path, (_, error) in FAULTS.items()
-    }
-    assert not [url for url in world.requests if "169.254" in url or "localhost" in url or "ffff" in url]
-    assert world.store.read("sample").num_rows == 1
-
-
 def test_a_url_of_several_pairs_is_asked_for_once(world):
     url = "http://a.example/p/0.jpg"
     world.run({"a.example": OPEN}, [(url, "one"), (url, "two"), (url + "#top", "three"), (url, "one")])
