@@ -14,7 +14,7 @@ from functools import partial
 
 from ..schemas.errors import ConfigError
 from ._answer import Fetched, Hop, HttpOptions, Request, hop_of, read_body
-from ._connect import RETRIED_STATUSES, Failure, Target, failures, target
+from ._connect import RETRIED_STATUSES, Failure, Target, failures, target, url_host
 from ._headers import REDIRECTS
 from ._lanes import Lanes, Trip
 from ._pace import Pace
@@ -121,6 +121,10 @@ class Client:
                 else:
                     answers.put_nowait((trip.request, trip.fetched()))
 
+    def host_of(self, url: str) -> Host:
+        """The host of a URL."""
+        return self.hosts[url_host(url)]
+
     def _trip(self, request: Request) -> Trip:
         return Trip(request, self.options.max_bytes if request.max_bytes is None else request.max_bytes)
 
@@ -182,6 +186,7 @@ class Client:
         except Failure as raised:
             failure = raised
         finally:
+            host.ended()
             trip.left_s = (deadline.when() or started) - clock()
             trip.elapsed_s += clock() - started
         trip.failure = failure

@@ -26,7 +26,7 @@ class Manners:
 
     Attributes:
         per_host: requests at once to one host.
-        min_delay_s: least time between two requests to one host; its Crawl-delay if that is longer.
+        min_delay_s: least time between two requests to one host, which then go one by one; its Crawl-delay if longer.
         backoff_s: pause after the first overload or broken connection; doubled with each attempt.
         max_delay_s: longest single wait, be it for a Crawl-delay or a Retry-After; who asks for a longer one is left.
         max_wait_s: longest sum of the waits for one host, after which it is left.
@@ -57,17 +57,28 @@ class Host:
     Attributes:
         down: why the host is not asked any more, in words; empty while it is.
         code: the same as a code: ``host_down``, or one of ``LEFT``.
-        delay_s: least time between two requests.
+        delay_s: least time between an answer and the next request; where there is any, requests go one by one.
         until: when the pause that it asked for is over, where ``code`` is ``pause``.
     """
 
-    __slots__ = ("_failures", "_manners", "_next_start", "_turns", "_waited_s", "code", "delay_s", "down", "until")
+    __slots__ = (
+        "_failures",
+        "_in_flight",
+        "_manners",
+        "_next_start",
+        "_turns",
+        "_waited_s",
+        "code",
+        "delay_s",
+        "down",
+        "until",
+    )
 
     def __init__(self, manners: Manners):
         self._manners = manners
         self._turns = asyncio.Semaphore(manners.per_host)
         self._next_start = 0.0
-        self._failures = 0
+        self._failures = self._in_flight = 0
         self._waited_s = 0.0
         self.delay_s = manners.min_delay_s
         self.down = self.code = ""
@@ -75,8 +86,11 @@ class Host:
 
     @property
     def wait_s(self) -> float:
-        """Seconds until it may be asked again; not positive if it may be now, or not at all."""
-        return 0.0 if self.down else self._next_start - time.monotonic()
+        """Least seconds until it may be asked again; not positive if it may be now, or not at all."""
+        if self.down:
+            return 0.0
+        wait_s = self._next_start - time.monotonic()
+        return max(wait_s, self.delay_s) if self._in_flight else wait_s  # the delay counts from the answer
 
     async def enter(self) -> None:
         """Wait for a turn, and until the host may be asked again."""
@@ -101,7 +115,7 @@ class Host:
     def slow_down(self, delay_s: float, asked_at: datetime | None = None) -> None:
         """Take note of a Crawl-delay, and of when the host was last asked, if that was elsewhere."""
         self.delay_s = max(self.delay_s, delay_s)
-        if delay_s > self._manners.max_delay_s:
+        if delay_s > max(self._manners.max_delay_s, self._manners.min_delay_s):
             self._give_up(CRAWL_DELAY, f"robots.txt asks for {delay_s:g} s between requests")
         elif asked_at is not None:
             passed_s = max(0.0, (datetime.now(UTC) - asked_at).total_seconds())
@@ -117,11 +131,16 @@ class Host:
         """Take note that a request begins."""
         if self.delay_s:
             self._put_off(self.delay_s)
+            self._in_flight += 1
+
+    def ended(self) -> None:
+        """Take note that a request has ended, however it did."""
+        self._in_flight = max(0, self._in_flight - 1)
 
     def answered(self, status: int, retry_after_s: float | None, attempt: int) -> None:
         """Take note of a response."""
         self._failures = 0
-        if self.delay_s:  # from the answer, too: by the server's clock requests may come closer than they left
+        if self.delay_s:  # from the answer: by the server's clock requests may come closer than they left
             self._put_off(self.delay_s)
         if status not in OVERLOADED:
             return

@@ -82,6 +82,7 @@ class Poster:
             self._failed(failure, answered)
             raise
         finally:
+            host.ended()
             host.leave()
 
     def _failed(self, failure: Failure, answered: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 
 import pytest
@@ -81,6 +82,50 @@ def test_a_silent_host_is_given_up_and_an_answer_counts_anew():
     assert host.down == ""
     host.failed("dns", "no such name")
     assert host.down == "no answer in 2 attempts, the last: dns: no such name"
+
+
+def test_a_crawl_delay_counts_from_the_answer_and_requests_go_one_by_one():
+    async def ask():
+        host = Host(Manners(per_host=4))
+        host.slow_down(0.01)
+        assert await host.enter_at_once()
+        host.asked()
+        await asyncio.sleep(0.02)
+        waits = [host.wait_s]
+        host.answered(200, None, 1)
+        host.ended()
+        waits.append(host.wait_s)
+        await host.enter()
+        return [*waits, host.wait_s]
+
+    first, second, third = asyncio.run(ask())
+    assert first == 0.01 and 0 < second <= 0.01 and third <= 0
+
+
+def test_a_crawl_delay_goes_on_from_when_the_host_was_asked_elsewhere():
+    host, now = Host(Manners()), datetime.now(UTC)
+    host.slow_down(50, now - timedelta(seconds=20))
+    assert 29 < host.wait_s <= 30
+    host.slow_down(10, now - timedelta(days=1))
+    assert 29 < host.wait_s <= 30
+
+
+@pytest.mark.parametrize(("min_delay_s", "code"), [(0, "crawl_delay"), (90, "")])
+def test_a_crawl_delay_beyond_the_bound_leaves_the_host(min_delay_s, code):
+    host = Host(Manners(max_delay_s=60, min_delay_s=min_delay_s))
+    host.slow_down(80)
+    assert host.code == code
+
+
+def test_a_pause_lasts_into_later_runs_and_no_longer_than_a_day():
+    host, now = Host(Manners()), datetime.now(UTC)
+    host.answered(503, 10**9, 1)
+    assert host.code == "pause" and host.until is not None
+    assert timedelta(hours=23) < host.until - now < timedelta(hours=25)
+    again, over = Host(Manners()), Host(Manners())
+    again.pause_until(host.until)
+    over.pause_until(now - timedelta(seconds=1))
+    assert (again.code, over.code) == ("pause", "")
 
 
 def test_backoff_doubles_up_to_the_longest_pause():
