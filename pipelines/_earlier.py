@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # aiohttp is an extra
     from ._answer import Fetched, Validators
 
 # Columns that belong to one fetching, not to the picture.
-_OF_ONE_FETCH = ("pair_id", "url", "fetched_at", "work_shard", "work_key", "work_offset", "work_bytes")
+_OF_ONE_FETCH = ("pair_id", "asked_url", "fetched_at", "work_shard", "work_key", "work_offset", "work_bytes")
 
 
 class Earlier:
@@ -44,7 +44,7 @@ class Earlier:
         self._alike = extra.get("facts") == task.facts and set(task.looks) <= set(extra.get("looks", ()))
         self.paused = {name: datetime.fromisoformat(until) for name, until in extra.get("paused", {}).items()}
         for row in self._rows(mark.files.get("image", []) if mark else []):
-            self._images.setdefault(row.get("url") or "", []).append({**NOTHING, **row})
+            self._images.setdefault(row.get("asked_url") or "", []).append({**NOTHING, **row})
         for row in self._rows(mark.files.get("signal", []) if mark else []):
             if row["scope"] == "asset" or task.way.how != "off":  # the policy may not read files any more
                 self._signals.setdefault(row["pair_id"], []).append(row)
@@ -125,7 +125,7 @@ class Earlier:
                 return None
             else:
                 row = answer
-            kept.append({**row, "url": url, "pair_id": pair})
+            kept.append({**row, "asked_url": url, "pair_id": pair})
         return kept
 
     def _picture(self, url: str) -> dict | None:

@@ -128,7 +128,7 @@ class Rows:
         said = tuple(said)
         for pair in asked.pairs:
             own = closed(columns) if refused and pair not in asked.licensed else columns
-            self.image.append({**NOTHING, **own, "url": url, "pair_id": pair, "fetched_at": at})
+            self.image.append({**NOTHING, **own, "asked_url": url, "pair_id": pair, "fetched_at": at})
             self.signal += [one.row(pair) for one in said]
 
     def dropped(self) -> Iterator[dict]:
@@ -139,7 +139,7 @@ class Rows:
                     "pair_id": row["pair_id"],
                     "stage": "fetch",
                     "reason": f"{row['status']}:{row['error']}",
-                    "evidence": self.why.get(row["url"], row["final_url"]),
+                    "evidence": self.why.get(row["asked_url"], row["final_url"]),
                 }
 
     def counts(self) -> dict[str, dict[str, int]]:

@@ -149,7 +149,7 @@ class HostTerms:
         found = ai_txt.from_response(file["status"], file["body"] or b"")
         if found.hold:
             delay_s = self._robots.crawl_delay_s(AGENT)
-            left = f"ai.txt was not asked for: robots.txt asks for {delay_s} s between requests"
+            left = f"ai.txt was not asked for: robots.txt asks for {delay_s or 0:g} s between requests"
             why = left if file["error"] == CRAWL_DELAY else found.hold
             self._hold(ai_txt.KIND, ai_txt.SOURCE, why, file["fetched_at"])
         elif found.has_rules(AGENT):

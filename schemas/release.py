@@ -85,7 +85,7 @@ TOMBSTONE = pa.schema(
 _PRIVATE = {
     "signal": ("observed_at",),
     "image": (
-        "url", "work_shard", "work_key", "work_offset", "work_bytes", "work_width_px", "work_height_px", "etag",
+        "asked_url", "work_shard", "work_key", "work_offset", "work_bytes", "work_width_px", "work_height_px", "etag",
         "last_modified", "fetched_at",
     ),
 }  # fmt: skip

@@ -175,7 +175,7 @@ IMAGE = Table(
     pa.schema(
         [
             _PAIR_ID,
-            _column("url", pa.string(), "URL that was asked for"),
+            _column("asked_url", pa.string(), "URL that was asked for"),
             _column("status", pa.string(), "ok, opted_out (bytes not kept), failed, or left for a later run"),
             _optional("http_status", pa.int32(), "Status of the last response"),
             _optional("final_url", pa.string(), "URL that answered, after redirects"),
@@ -235,7 +235,11 @@ DROPPED = Table(
         [
             _PAIR_ID,
             _column("stage", pa.string(), "The stage that dropped it"),
-            _column("reason", pa.string(), "Reason code, such as deny:robots_txt, failed:http_404, left:pause, near_duplicate"),
+            _column(
+                "reason",
+                pa.string(),
+                "Reason code, such as deny:robots_txt, failed:http_404, left:pause, near_duplicate",
+            ),
             _optional("evidence", pa.string(), "What decided: source and raw statement, or measure and limit"),
         ]
     ),

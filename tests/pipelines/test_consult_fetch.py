@@ -160,7 +160,7 @@ def test_opted_out_bytes_are_never_stored(world):
         pairs[-1]: "ok"
     }
     assert world.members() == [images[pairs[-1]]["work_key"]]
-    told = {"pair_id", "url", "status", "http_status", "final_url", "fetched_at"}
+    told = {"pair_id", "asked_url", "status", "http_status", "final_url", "fetched_at"}
     for url in pairs[:-1]:
         assert {name for name, value in images[url].items() if value is not None} == told
     assert list(world.fates().values()) == ["deny:x_robots_tag"] * 3 + ["deny:tdmrep", "cond:tdmrep", "alive"]
