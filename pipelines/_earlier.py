@@ -1,4 +1,4 @@
-"""What an earlier run has fetched of a partition, and what of it stands.
+"""What an earlier run has fetched of a partition, and what of it stands; of a killed one, who refused.
 
 An answer stands for a URL, whatever pairs it has. What was refused stands under any ``fetch`` section and any policy
 that still refuses it, so it is not asked for a second time; pictures and failures stand under the section that they
@@ -17,6 +17,7 @@ from ._fetch_task import NOTHING, Asked, FetchTask, Rows, closed
 from ._headers import STATED_IN
 from ._in_file import KINDS as FILE_KINDS
 from ._pixels import Look, validators_in
+from ._refusals import Refusals
 from ._said import Said, said_of
 from ._store import Store, read_parquet
 from ._work_shard import WorkShard, read_range
@@ -46,8 +47,16 @@ class Earlier:
         for row in self._rows(mark.files.get("image", []) if mark else []):
             self._images.setdefault(row.get("asked_url") or "", []).append({**NOTHING, **row})
         for row in self._rows(mark.files.get("signal", []) if mark else []):
-            if row["scope"] == "asset" or task.way.how != "off":  # the policy may not read files any more
-                self._signals.setdefault(row["pair_id"], []).append(row)
+            self._add_signal(row)
+        for image, signals in Refusals(store, task.partition):
+            self._images[image["asked_url"]] = [{**NOTHING, **image}]
+            self._signals.pop(image["pair_id"], None)
+            for row in signals:
+                self._add_signal(row)
+
+    def _add_signal(self, row: dict) -> None:
+        if row["scope"] == "asset" or self._task.way.how != "off":  # the policy may not read files any more
+            self._signals.setdefault(row["pair_id"], []).append(row)
 
     def take(self, url: str, asked: Asked, rows: Rows, shard: WorkShard, aged: bool = False) -> bool:
         """Take the answer for a URL over into a new partition, if it stands.

@@ -131,6 +131,11 @@ class Rows:
             self.image.append({**NOTHING, **own, "asked_url": url, "pair_id": pair, "fetched_at": at})
             self.signal += [one.row(pair) for one in said]
 
+    def last_refusal(self, said: Iterable[Said]) -> tuple[dict, list[dict]]:
+        """The rows of a pair that was refused, of the URL that was added last."""
+        row = next(row for row in reversed(self.image) if row["status"] == "opted_out")
+        return row, [one.row(row["pair_id"]) for one in said]
+
     def dropped(self) -> Iterator[dict]:
         """Pairs without an image. Refusals are the gate's business: here they are only not there."""
         for row in self.image:

@@ -28,6 +28,7 @@ from ._memory import keep_freed_memory
 from ._onward import Onward, Wish
 from ._pixels import Look, Looker
 from ._politeness import CRAWL_DELAY, LEFT, PAUSE, WAIT, Hosts
+from ._refusals import Refusals
 from ._store import Store, Task
 from ._work_shard import WorkShard, work_shard
 
@@ -72,6 +73,7 @@ def fetch(task: FetchTask) -> int:
                 uvloop.run(fetching.fetch_all(wanted))
         fetching.finish(done)
         done.extra["requested_urls"] = len(wanted)
+    Refusals(store, task.partition).forget()
     tally.write()
     return len(rows.image)
 
@@ -82,6 +84,7 @@ class Fetching:
     def __init__(self, task: FetchTask, store: Store, rows: Rows, shard: WorkShard, tally: Tally):
         self._task, self._rows, self._shard, self._tally = task, rows, shard, tally
         self._earlier = Earlier(store, task)
+        self._refusals = Refusals(store, task.partition)
         self._onward = Onward(task.way, store, task.partition, task.refuses)
         self._looker = Looker(task.config, task.looks)
         self._hosts: Hosts | None = None
@@ -133,6 +136,8 @@ class Fetching:
             key = f"{asked.pairs[0] & (2**64 - 1):016x}.{self._task.config.encode_format}"
             columns = columns | self._shard.add(key, look.rendition)
         self._rows.add(url, asked, columns, said, refused, at)
+        if refused and len(asked.licensed) < len(asked.pairs):
+            self._refusals.add(*self._rows.last_refusal(said))
         if columns["status"] == "left":
             self._rows.why[url] = fetched.detail
         self._tally.add(asked.host, len(asked.pairs), columns.get("error"))

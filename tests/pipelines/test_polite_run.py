@@ -15,7 +15,7 @@ from logged_web import LoggedWeb, logged_web
 from small_world import picture
 
 from fairshard.pipelines import _run
-from fairshard.pipelines._work import STAGES
+from fairshard.pipelines._work import STAGES, Work
 from fairshard.pipelines.cli import main
 
 # The half that needs no file but robots.txt: what another file might have said does not count.
@@ -78,6 +78,12 @@ def test_requests_to_a_host_keep_their_distance_over_all_stages(world, robots):
     assert len(log) == 3 + 4
     assert min(later.began - one.ended for one, later in pairwise(log)) >= 0.1
     assert set(world.fates().values()) == {"alive"}
+
+
+def test_the_bound_on_bytes_is_shared_out_among_those_who_run_at_once(world):
+    work = Work(world.job(None, pictures("a.example", 1), {}, workers=4, fetch={"max_bytes_per_s": 1000}))
+    assert [work.http_shared(tasks)["max_bytes_per_s"] for tasks in (1, 2, 16)] == [1000, 500, 250]
+    work.close()
 
 
 def test_our_group_says_how_slowly(world):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -194,6 +197,32 @@ def test_what_opted_out_is_asked_for_once_whatever_changes(world):
             assert "/0.jpg" not in played.paths()
             fates = world.fates()
             assert [fate for one, fate in fates.items() if one.startswith(url)] == ["deny:x_robots_tag"]
+
+
+def test_a_killed_run_does_not_forget_who_refused(world):
+    """It is killed while the second picture is on its way, after the first has refused."""
+    refusing, kept = site({"/0.jpg": (0, NOAI, 200), "/1.jpg": (1, {}, 200)}), world.folder / "work" / "_refused"
+    with logged_web(refusing) as played:
+        job = world.job(played.proxy_url, urls("/0.jpg", "/1.jpg"), {}, fetch={"per_host": 1})
+
+        async def kills(request: web.BaseRequest) -> web.Response:
+            if request.path == "/1.jpg":
+                while not list(kept.glob("*.jsonl")):
+                    await asyncio.sleep(0.01)
+                process.kill()
+            return await refusing(request)
+
+        played.answer = kills
+        entry = "from fairshard.pipelines.cli import main; main()"
+        process = subprocess.Popen([sys.executable, "-c", entry, "-q", "run", str(world.folder / "job.yaml")])
+        process.communicate(timeout=60)
+        assert process.returncode == -9 and played.paths() == ["/0.jpg", "/1.jpg"]
+        played.answer = refusing
+        played.log.clear()
+        _run.run(job, SCREENED)
+        assert played.paths() == ["/1.jpg"]
+    assert list(world.fates().values()) == ["deny:x_robots_tag", "alive"]
+    assert list(kept.iterdir()) == []
 
 
 def test_a_class_that_is_none_is_named(world):
