@@ -34,6 +34,7 @@ class Earlier:
 
     Attributes:
         paused: until when hosts asked not to be asked, by name.
+        committed_at: when it was done with asking; None if there was none.
     """
 
     def __init__(self, store: Store, task: FetchTask):
@@ -44,6 +45,7 @@ class Earlier:
         extra = mark.extra if mark else {}
         self._alike = extra.get("facts") == task.facts and set(task.looks) <= set(extra.get("looks", ()))
         self.paused = {name: datetime.fromisoformat(until) for name, until in extra.get("paused", {}).items()}
+        self.committed_at = datetime.fromisoformat(mark.committed_at) if mark else None
         for row in self._rows(mark.files.get("image", []) if mark else []):
             self._images.setdefault(row.get("asked_url") or "", []).append({**NOTHING, **row})
         for row in self._rows(mark.files.get("signal", []) if mark else []):

@@ -114,9 +114,10 @@ class Fetching:
 
     def _heed(self, client: Client, wanted: Mapping[str, Asked]) -> None:
         """Take note of what hosts have asked for so far."""
+        last = self._earlier.committed_at
         for url, one in wanted.items():
             if one.asked_at is not None:
-                client.host_of(url).slow_down(one.delay_s or 0.0, one.asked_at)
+                client.host_of(url).slow_down(one.delay_s or 0.0, max(one.asked_at, last or one.asked_at))
         for name, until in self._earlier.paused.items():
             client.hosts[name].pause_until(until)
 

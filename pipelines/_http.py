@@ -99,8 +99,8 @@ class Client:
             for _ in range(lanes.total):
                 answer = await answers.get()
                 if isinstance(answer, asyncio.Task):
-                    answer.result()  # raises what `stop` raised
-                    raise RuntimeError("a worker ended before its work")
+                    answer.result()  # raises what `stop` raised: workers end in no other way
+                    continue
                 yield answer
                 places.release()
         finally:

@@ -11,7 +11,9 @@ same ``fetch`` section is taken over, and only the rest is asked for (``_earlier
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,27 +53,17 @@ SELECT alive.pair_id, alive.url, alive.host, CASE WHEN licensed.pair_id IS NULL 
 FROM alive LEFT JOIN licensed ON alive.pair_id = licensed.pair_id LEFT JOIN pace ON alive.host = pace.host
 """
 WANTED = "SELECT asked.* FROM asked JOIN wanted ON asked.part = wanted.part"
-SIZE = "SELECT count(DISTINCT host) AS hosts FROM (SELECT asked.host FROM asked JOIN wanted ON asked.part = wanted.part) AS host"
+SIZE = "SELECT count(DISTINCT asked.host) AS hosts FROM asked JOIN wanted ON asked.part = wanted.part"
 ASKED_SCHEMA = pa.schema([
     ("pair_id", pa.int64()), ("url", pa.string()), ("host", pa.string()), ("licensed", pa.bool_()),
     ("delay_s", pa.float64()), ("asked_at", UTC), ("part", pa.int32()),
 ])  # fmt: skip
 
 # Keys of the section that decide how politely and how hard to ask, not what comes back.
-_MANNERS = frozenset(
-    [
-        "partitions",
-        "concurrency",
-        "per_host",
-        "min_delay_s",
-        "max_delay_s",
-        "max_wait_s",
-        "max_bytes_per_s",
-        "proxy",
-        "allow_private",
-        "user_agent",
-    ]
-)
+_MANNERS = frozenset({
+    "partitions", "concurrency", "per_host", "min_delay_s", "max_delay_s", "max_wait_s", "max_bytes_per_s", "proxy",
+    "allow_private", "user_agent",
+})  # fmt: skip
 
 
 def run(work: Work, partitions: Sequence[str] | None = None) -> None:
@@ -100,40 +92,47 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
         return
     folder, progress = work.scratch("fetch-inputs"), work.scratch("fetch-progress")
     hosts = _write_inputs(work, folder, undone)
-    http = work.http_shared(len(undone)) | {
-        "total_timeout_s": config.timeout_s, "retries": config.retries, "max_bytes": config.max_bytes,
-    }  # fmt: skip
-    way = Way(
-        how=how,
-        max_age_s=policy.host_file_max_age_days * 86400,
-        since=again.refresh if how == "fetch" else None,
-        partitions=work.job.config.consult.partitions,
-        http=tuple(sorted(options(work.http, work.job).items())),
+    common = FetchTask(
+        root=work.store.root,
+        partition="",
+        fingerprint=print_,
+        facts=facts,
+        asked=(),
+        progress=progress,
+        again=again,
+        http=_http(work, len(undone)),
+        config=config,
+        way=_way(work, how, again.refresh),
+        binding=binding,
+        dihedral=policy.pdq_dihedral,
+        iscc=iscc,
     )
-    tasks = [
-        FetchTask(
-            root=work.store.root,
-            partition=name,
-            fingerprint=print_,
-            facts=facts,
-            asked=work.partition_files(folder, "part", int(name)),
-            progress=progress,
-            again=again,
-            http=tuple(sorted(http.items())),
-            config=config,
-            way=way,
-            binding=binding,
-            dihedral=policy.pdq_dihedral,
-            iscc=iscc,
-        )
-        for name in undone
-    ]
-    rows = {task.partition: _rows_asked(task) for task in tasks}
-    tasks.sort(key=lambda task: rows[task.partition], reverse=True)  # so that no worker is left alone with a long one
+    files = {name: work.partition_files(folder, "part", int(name)) for name in undone}
+    rows = {name: _rows_in(paths) for name, paths in files.items()}
+    undone.sort(key=lambda name: rows[name], reverse=True)  # so that no worker is left alone with a long one in the end
+    tasks = [replace(common, partition=name, asked=files[name]) for name in undone]
     with watched(progress, sum(rows.values()), hosts):
         for _ in work.compute.map(fetch, tasks):
             pass
     _tell(work, chosen)
+
+
+def _http(work: Work, tasks: int) -> tuple[tuple[str, Any], ...]:
+    """Keyword arguments of ``HttpOptions`` for images."""
+    config = work.job.config.fetch
+    own = {"total_timeout_s": config.timeout_s, "retries": config.retries, "max_bytes": config.max_bytes}
+    return tuple(sorted({**work.http_shared(tasks), **own}.items()))
+
+
+def _way(work: Work, how: str, since: datetime | None) -> Way:
+    """How the terms are had that responses lead to."""
+    return Way(
+        how=how,
+        max_age_s=work.job.policy.host_file_max_age_days * 86400,
+        since=since if how == "fetch" else None,
+        partitions=work.job.config.consult.partitions,
+        http=tuple(sorted(options(work.http, work.job).items())),
+    )
 
 
 def _write_inputs(work: Work, folder: str, undone: Sequence[str]) -> int:
@@ -176,9 +175,9 @@ def chosen_partitions(job: Job, partitions: Sequence[str] | None) -> list[str]:
     return names if partitions is None else sorted(set(partitions))
 
 
-def _rows_asked(task: FetchTask) -> int:
+def _rows_in(files: Sequence[str]) -> int:
     rows = 0
-    for path in task.asked:
+    for path in files:
         fs, plain = arrow_filesystem(path)
         rows += pq.read_metadata(plain, filesystem=fs).num_rows
     return rows

@@ -160,11 +160,12 @@ def test_a_pause_of_an_hour_is_kept_by_later_runs_and_holds_up_nobody_else(world
 
 def test_one_run_waits_so_long_for_a_host_and_the_next_goes_on(world):
     pairs = pictures("a.example", 6)
-    asked, counts = [], [{"wait": len(pairs)}]
+    log, counts = [], [{"wait": len(pairs)}]
     with logged_web(hosts({"a.example": "User-agent: *\nCrawl-delay: 0.05\n"})) as web:
         while counts[-1]:
             counts.append(left(run(world, web, pairs, max_wait_s=0.22)))
-            asked += web.paths()
+            log += web.of("a.example")
     assert len(counts) > 2
-    assert sorted(asked) == [urlsplit(url).path for url in pairs]
+    assert sorted(one.path for one in log if one.path.endswith(".jpg")) == [urlsplit(url).path for url in pairs]
+    assert min(later.began - one.ended for one, later in pairwise(log)) >= 0.05  # from run to run, too
     assert set(world.fates().values()) == {"alive"}
