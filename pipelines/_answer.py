@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 
@@ -61,6 +61,20 @@ class Hop:
         return [value for key, value in self.headers if key == name]
 
 
+class Validators(NamedTuple):
+    """What a server named the version by that we have of a URL: asked with it, 304 says that it is still the same."""
+
+    url: str
+    etag: str | None
+    last_modified: str | None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Request headers. Source: RFC 9110, section 13.1."""
+        named = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: value for name, value in named.items() if value is not None}
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One URL to ask for.
@@ -71,6 +85,7 @@ class Request:
         stop: called with each response of the chain before its body is read; True ends the exchange.
         key: whatever the caller wants to find the answer by.
         cut: a longer body is no error: its first ``max_bytes`` are the answer, and the rest is not read.
+        known: sent with the request for the very URL that it is about, be it after redirects.
     """
 
     url: str
@@ -78,6 +93,7 @@ class Request:
     stop: Callable[[Hop], bool] | None = None
     key: Any = None
     cut: bool = False
+    known: Validators | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +106,8 @@ class Fetched:
         body: decoded bytes; empty unless ``error`` is None.
         error: None for a complete 2xx response, else ``http_404`` and so on, timeout, dns, connect, tls,
             refused_address, unsupported_scheme, bad_url, too_large, redirect_loop, too_many_redirects,
-            truncated, bad_response, stopped, or host_down (not asked: see ``Host``).
+            truncated, bad_response, stopped; or, if it was not asked for (see ``Host``), host_down, crawl_delay,
+            pause, wait.
         detail: the error for people.
         attempts: how often the chain was begun.
         elapsed_s: time spent in exchanges, waiting for turns left out.
@@ -135,7 +152,13 @@ def _text(value: str) -> str:
     return value
 
 
-async def read_body(response: aiohttp.ClientResponse, max_bytes: int, cut: bool = False) -> bytes:
+Spend = Callable[[int], Awaitable[None]]
+"""Called with the size of what was read; returns when more may be."""
+
+
+async def read_body(
+    response: aiohttp.ClientResponse, max_bytes: int, cut: bool = False, spend: Spend | None = None
+) -> bytes:
     """The body, decoded if it comes compressed; with ``cut`` only its first ``max_bytes``.
 
     Raises:
@@ -143,7 +166,7 @@ async def read_body(response: aiohttp.ClientResponse, max_bytes: int, cut: bool 
             ``bad_response``, and whatever else ends a connection.
     """
     with failures():
-        body = await _received(response, max_bytes, cut)
+        body = await _received(response, max_bytes, cut, spend)
     coding = ",".join(response.headers.getall("Content-Encoding", ())).strip().lower()
     if not body or coding in ("", "identity"):
         return body
@@ -152,7 +175,7 @@ async def read_body(response: aiohttp.ClientResponse, max_bytes: int, cut: bool 
     return _decoded(body, max_bytes, cut)
 
 
-async def _received(response: aiohttp.ClientResponse, max_bytes: int, cut: bool) -> bytes:
+async def _received(response: aiohttp.ClientResponse, max_bytes: int, cut: bool, spend: Spend | None) -> bytes:
     announced = response.content_length
     if announced is not None and announced > max_bytes and not cut:
         raise Failure("too_large", f"Content-Length {announced}, over {max_bytes}")
@@ -160,6 +183,8 @@ async def _received(response: aiohttp.ClientResponse, max_bytes: int, cut: bool)
     while chunk := await _next_chunk(response):
         size += len(chunk)
         chunks.append(chunk)
+        if spend is not None:
+            await spend(len(chunk))
         if size > max_bytes and cut:
             response.close()
             return b"".join(chunks)[:max_bytes]

@@ -28,6 +28,11 @@ _ROUNDS = 3  # a task that kills its worker this often is given up, with its nam
 class Compute(Protocol):
     """Something that maps a function over tasks."""
 
+    @property
+    def at_once(self) -> int:
+        """How many tasks it runs side by side."""
+        ...
+
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         """Results in order of completion. What a task raises is raised here."""
         ...
@@ -48,7 +53,7 @@ class LocalCompute:
     """
 
     def __init__(self, workers: int):
-        self.workers = workers
+        self.workers = self.at_once = workers
         self._pool: ProcessPoolExecutor | None = None
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
@@ -111,6 +116,11 @@ class DaskCompute:
         )  # fmt: skip
         self._client = Client(address or self._cluster)
 
+    @property
+    def at_once(self) -> int:
+        threads: Any = self._client.nthreads()
+        return sum(threads.values())
+
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         from distributed import KilledWorker
         from distributed import as_completed as dask_completed
@@ -141,6 +151,10 @@ class SparkCompute:
         from ._spark import session
 
         self._spark = session(workers)
+
+    @property
+    def at_once(self) -> int:
+        return self._spark.sparkContext.defaultParallelism
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         from py4j.protocol import Py4JJavaError

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ..schemas.verdicts import ALLOW, COND, NONE
-from ..udfs.signals import Evidence, Response, aipref, content_signal, rsl, tdmrep, x_robots_tag
+from ..udfs.signals import Evidence, Response, aipref, content_signal, link_header, rsl, tdmrep, x_robots_tag
 from ..udfs.signals.directives import NO_IMAGE_INDEX
 from ..udfs.signals.robots_txt import Robots
 from ._said import AGENT, Said
@@ -18,10 +18,18 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Kinds that headers can state. Where one binds, its refusal ends an exchange before the body is read.
 KINDS = frozenset({x_robots_tag.KIND, content_signal.KIND, aipref.KIND, tdmrep.KIND})
 
-HEADERS = frozenset(
-    name.lower()
-    for name in (x_robots_tag.HEADER, *content_signal.HEADERS, aipref.HEADER, tdmrep.RESERVATION, tdmrep.POLICY)
-)
+# By kind of evidence, the headers that it comes from or that lead to it; in lower case.
+STATED_IN = {
+    kind: frozenset(name.lower() for name in names)
+    for kind, names in {
+        x_robots_tag.KIND: (x_robots_tag.HEADER,),
+        content_signal.KIND: content_signal.HEADERS,
+        aipref.KIND: (aipref.HEADER,),
+        tdmrep.KIND: (tdmrep.RESERVATION, tdmrep.POLICY),
+        rsl.KIND: (link_header.HEADER,),
+    }.items()
+}
+HEADERS = frozenset(name for kind in KINDS for name in STATED_IN[kind])
 _NO_ROBOTS = Robots()  # readers of protocols that live in robots.txt too are asked for the headers alone
 
 

@@ -1,60 +1,35 @@
 """Asking hosts for their terms: the half of ``consult`` that needs the network.
 
 robots.txt comes first. A host that does not answer it is asked for nothing else; of the others, the rest and the
-licence files that robots.txt names are asked for together. What is still fresh from an earlier run is not asked for
-again, and what gave no answer is.
+licence files that robots.txt names are asked for together, or as slowly as its Crawl-delay says. What is still fresh from
+an earlier run is not asked for again, and what gave no answer is.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from ..schemas.config import Job
+from ..schemas.config import Config, Job
 from ..schemas.errors import Refused
 from ..schemas.tables import HOST_FILE
-from ..udfs.signals import ai_txt, robots_txt, tdmrep
-from ..udfs.signals.robots_lines import MAX_BYTES
 from ..udfs.text import stable_hash
 from ..udfs.urls import canonical_key, key_host
-from ._store import Store, read_parquet
-from ._terms import MAX_LICENCE_FILES, licence_files, robots_of
+from ._host_asker import Asker, Key, answered, key_of
+from ._politeness import CRAWL_DELAY
+from ._store import Mark, Store, arrow_filesystem, read_parquet
 
 if TYPE_CHECKING:  # aiohttp is an extra
-    from ._http import Client, Fetched
-
-Key = tuple[str, str, str]
-"""Of a row of ``host_file``: origin, kind, URL."""
-
-
-class File(NamedTuple):
-    """What a host is asked for: where it lies and how much of it is read; ``cut``: of a longer one, the beginning."""
-
-    path: str
-    max_bytes: int
-    cut: bool
-
-
-# RFC 9309, section 2.5: a longer robots.txt is read up to the limit. Half a JSON or XML file says nothing.
-ROBOTS = File(robots_txt.SOURCE, MAX_BYTES, cut=True)
-FILES = {
-    "ai_txt": File(ai_txt.SOURCE, MAX_BYTES, cut=True),
-    "tdmrep_json": File(tdmrep.FILE, tdmrep.MAX_BYTES, cut=False),
-}
-LICENCE = File("", 1024 * 1024, cut=False)
-_BY_KIND = {"robots_txt": ROBOTS, **FILES, "rsl": LICENCE}
+    pass
 
 # What gave no answer is asked for again by a run this much later.
 RETRY_UNANSWERED = timedelta(hours=1)
-# Hosts asked side by side. Requests at once are bounded by the client; a host that pauses holds one of these places.
-_HOSTS_AT_ONCE = 400
 # Rows are sorted by origin and are looked up by it: readers skip the groups that cannot hold it.
 _ROWS_A_GROUP = 1_000
 
@@ -68,7 +43,8 @@ class Ask:
         partition, fingerprint: of the task.
         origins: Parquet files with the column ``origin``.
         http: keyword arguments of ``HttpOptions``.
-        max_age_s: an answer younger than this is not asked for again.
+        max_age_s: an answer younger than this is not asked for again,
+        since: unless it is older than this.
         ask: False only reads what earlier runs stored.
     """
 
@@ -78,6 +54,7 @@ class Ask:
     origins: tuple[str, ...]
     http: tuple[tuple[str, Any], ...]
     max_age_s: float
+    since: datetime | None
     ask: bool
 
 
@@ -85,7 +62,7 @@ def ask(task: Ask) -> int:
     """Ask the hosts of a partition and commit ``host_file`` rows. Returns the number of requests made."""
     store = Store(task.root)
     max_age = timedelta(seconds=task.max_age_s)
-    known = known_files(store, "consult", task.partition, max_age)
+    known = known_files(store, "consult", task.partition, max_age, task.since)
     with store.task("consult", task.partition, task.fingerprint) as done:
         origins = sorted({origin for path in task.origins for origin in read_parquet(path)["origin"].to_pylist()})
         rows, requests = asyncio.run(_ask_all(origins, known, dict(task.http) if task.ask else None))
@@ -93,7 +70,16 @@ def ask(task: Ask) -> int:
         done.rows_in = len(origins)
         done.write("host_file", batches(rows))
         done.expires_at = _expiry(rows, max_age)
+        unasked = {row["origin"] for row in rows if row["error"] == CRAWL_DELAY}
+        delays = [row["crawl_delay_s"] for row in rows if row["origin"] in unasked and row["crawl_delay_s"] is not None]
+        done.extra["crawl_delay_s"] = min(delays, default=None)
     return requests
+
+
+def in_time(mark: Mark, config: Config) -> bool:
+    """Whether some of the hosts that a partition left for their Crawl-delay may be asked by now."""
+    least = mark.extra.get("crawl_delay_s")
+    return least is not None and least <= config.fetch.max_delay_s
 
 
 def host_files(job: Job) -> str:
@@ -125,81 +111,41 @@ def partition_of(origin: str, partitions: int) -> int:
     return (stable_hash(host)[0].as_py() or 0) % partitions
 
 
-def known_files(store: Store, stage: str, partition: str, max_age: timedelta) -> dict[Key, dict]:
-    """Answers that an earlier run of the same partition stored and that are still fresh."""
+def known_files(
+    store: Store, stage: str, partition: str, max_age: timedelta, since: datetime | None = None
+) -> dict[Key, dict]:
+    """Answers that an earlier run of the same partition stored, that are still fresh and not from before ``since``."""
     mark = store.mark(stage, partition)
     if mark is None:
         return {}
     rows = [row for name in mark.files.get("host_file", []) for row in read_parquet(store.path(name)).to_pylist()]
     oldest = datetime.now(UTC) - max_age
+    oldest = max(oldest, since) if since else oldest
     return {key_of(row): row for row in rows if answered(row) and row["fetched_at"] >= oldest}
+
+
+def stored_files(store: Store, origins: Sequence[str], partitions: int) -> dict[str, list[dict]]:
+    """Rows of ``host_file`` that ``consult`` has of some origins.
+
+    Args:
+        partitions: of ``consult``.
+    """
+    by_part: dict[int, list[str]] = {}
+    for origin in origins:
+        by_part.setdefault(partition_of(origin, partitions), []).append(origin)
+    found: dict[str, list[dict]] = {}
+    for part, names in by_part.items():
+        mark = store.mark("consult", f"ask-{part:04d}")
+        for name in mark.files.get("host_file", []) if mark else []:
+            fs, plain = arrow_filesystem(store.path(name))
+            for row in pq.read_table(plain, filesystem=fs, filters=[("origin", "in", names)]).to_pylist():
+                found.setdefault(row["origin"], []).append(row)
+    return found
 
 
 def batches(rows: list[dict]) -> list[pa.RecordBatch]:
     """Rows of ``host_file``, sorted by origin, in groups that a reader may skip."""
     return pa.Table.from_pylist(rows, HOST_FILE.schema).to_batches(_ROWS_A_GROUP)
-
-
-def answered(row: Mapping[str, Any]) -> bool:
-    """Whether an answer stands, be it "there is none". Others say "later" or lead nowhere, and are asked for again."""
-    status = row["status"]
-    return 200 <= status < 300 or (400 <= status < 500 and status != 429)
-
-
-class Asker:
-    """Asks for the files of hosts, each once.
-
-    Attributes:
-        requests: how many were made.
-    """
-
-    def __init__(self, client: Client | None, known: Mapping[Key, dict]):
-        """``client``: None asks for nothing. ``known``: rows that need not be asked for."""
-        self._client, self._known = client, known
-        self._known_of: dict[str, list[dict]] = {}
-        for (origin, _, _), row in known.items():
-            self._known_of.setdefault(origin, []).append(row)
-        # A licence file that many hosts name is asked for once.
-        self._asked: dict[tuple[str, str], asyncio.Task[dict]] = {}
-
-    @property
-    def requests(self) -> int:
-        return len(self._asked)
-
-    async def all_files(self, origins: Iterable[str]) -> list[dict]:
-        """Rows of ``host_file`` of many hosts. A slow one keeps none of the others waiting."""
-        todo, rows = deque(origins), []
-
-        async def work() -> None:
-            while todo:
-                rows.extend(await self.files(todo.popleft()))
-
-        await asyncio.gather(*(work() for _ in range(min(len(todo), _HOSTS_AT_ONCE))))
-        return rows
-
-    async def files(self, origin: str) -> list[dict]:
-        """Rows of ``host_file`` of one host."""
-        robots = await self.file(origin, "robots_txt", origin + ROBOTS.path)
-        if robots is None or not answered(robots):
-            others = (row for row in self._known_of.get(origin, ()) if row["kind"] != "robots_txt")
-            return [*([robots] if robots else []), *others]
-        wanted = [(kind, origin + file.path) for kind, file in FILES.items()]
-        wanted += [("rsl", url) for url in licence_files(robots_of(robots), origin)[:MAX_LICENCE_FILES]]
-        rows = await asyncio.gather(*(self.file(origin, kind, url) for kind, url in wanted))
-        return [robots, *filter(None, rows)]
-
-    async def file(self, origin: str, kind: str, url: str) -> dict | None:
-        """One row of ``host_file``; None if it is not known and may not be asked for."""
-        known = self._known.get((origin, kind, url))
-        if known is not None or self._client is None:
-            return known
-        if (kind, url) not in self._asked:
-            self._asked[kind, url] = asyncio.create_task(self._ask(self._client, kind, url))
-        return {"origin": origin, **await self._asked[kind, url]}
-
-    async def _ask(self, client: Client, kind: str, url: str) -> dict:
-        file = _BY_KIND[kind]
-        return {"kind": kind, **_row(await client.get(url, max_bytes=file.max_bytes, cut=file.cut))}
 
 
 async def _ask_all(
@@ -212,25 +158,6 @@ async def _ask_all(
     async with Client(HttpOptions(**http)) as client:
         asker = Asker(client, known)
         return await asker.all_files(origins), asker.requests
-
-
-def _row(fetched: Fetched) -> dict[str, Any]:
-    is_whole = fetched.error is None
-    status = fetched.status if is_whole or (fetched.error or "").startswith("http_") else 0
-    return {
-        "url": fetched.url,
-        "final_url": fetched.final_url if fetched.hops else None,
-        "status": status,
-        "body": fetched.body if is_whole else None,
-        "sha256": hashlib.sha256(fetched.body).hexdigest() if is_whole else None,
-        "error": fetched.error,
-        "fetched_at": datetime.now(UTC),
-    }
-
-
-def key_of(row: Mapping[str, Any]) -> Key:
-    """What a row is found by."""
-    return row["origin"], row["kind"], row["url"]
 
 
 def _expiry(rows: list[dict], max_age: timedelta) -> datetime | None:

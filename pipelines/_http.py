@@ -9,64 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
-from dataclasses import dataclass, field
-
-import aiohttp
+from functools import partial
 
 from ..schemas.errors import ConfigError
 from ._answer import Fetched, Hop, HttpOptions, Request, hop_of, read_body
-from ._connect import (
-    KEEP_ALIVE_S,
-    RETRIED_STATUSES,
-    Failure,
-    Resolver,
-    Target,
-    connector,
-    failures,
-    target,
-    url_host,
-)
+from ._connect import RETRIED_STATUSES, Failure, Target, failures, target, url_host
 from ._headers import REDIRECTS
-from ._politeness import OVERLOADED, Host, retry_after_s
+from ._lanes import Lanes, Trip
+from ._pace import Pace
+from ._politeness import LEFT, OVERLOADED, Host, Hosts, retry_after_s
+from ._sessions import KEPT_CONNECTIONS, Sessions
 
 __all__ = ["Client", "Fetched", "Hop", "HttpOptions", "Request"]
-
-# Some honest sites send a Content-Security-Policy longer than the 8,190 bytes that aiohttp allows by default.
-_HEADER_BYTES = 32 * 1024
-# Idle connections hold file descriptors, of which a process often has 1,024. `get_all` begins no more requests
-# than this, so the hosts it is busy with can all keep theirs; those that wait for a pause hold no place.
-_KEPT_CONNECTIONS = 400
-_CLOSE = {"Connection": "close"}
-
-
-@dataclass(slots=True)
-class _Trip:
-    """A request on its way: the chain of the current attempt, and the sums of all."""
-
-    request: Request
-    max_bytes: int
-    last: bool = False
-    target: Target | None = None
-    hops: list[Hop] = field(default_factory=list)
-    asked: set[str] = field(default_factory=set)
-    body: bytes = b""
-    failure: Failure | None = None
-    attempts: int = 0
-    left_s: float = 0.0
-    elapsed_s: float = 0.0
-
-    def begin(self, start: Target, total_timeout_s: float) -> None:
-        self.target, self.left_s = start, total_timeout_s
-        self.hops, self.asked, self.failure = [], set(), None
-        self.attempts += 1
-
-    def fetched(self) -> Fetched:
-        code, detail = (self.failure.code, self.failure.detail) if self.failure else (None, "")
-        return Fetched(
-            self.request.url, tuple(self.hops), self.body, code, detail, self.attempts, round(self.elapsed_s, 6)
-        )
 
 
 class Client:
@@ -79,30 +34,36 @@ class Client:
 
     Cookies are neither kept nor sent. Compression is not asked for; a body that comes compressed with gzip or
     deflate all the same is decoded up to the size bound.
+
+    Attributes:
+        hosts: those that were asked, with their turns.
+        pace: bounds bytes a second; None: nothing does.
     """
 
-    def __init__(self, options: HttpOptions | None = None):
-        """Raises ConfigError for a proxy that is no http(s) URL."""
+    def __init__(self, options: HttpOptions | None = None, beside: Client | None = None):
+        """``beside``: a client of the same loop whose hosts and pace this one shares.
+
+        Raises:
+            ConfigError: a proxy that is no http(s) URL.
+        """
         self.options = options or HttpOptions()
         if self.options.proxy:
             try:
                 target(self.options.proxy, allow_private=True)
             except Failure as error:
                 raise ConfigError("proxy", self.options.proxy, "http://host:port") from error
-        self._hosts: dict[str, Host] = {}
-        self._kept_hosts: dict[str, float] = {}
-        self._max_kept = max(1, _KEPT_CONNECTIONS // self.options.per_host)
+        bound = self.options.max_bytes_per_s
+        self.hosts = beside.hosts if beside else Hosts(self.options)
+        self.pace = beside.pace if beside else Pace(bound) if bound else None
+        self._sessions = Sessions(self.options)
 
     async def __aenter__(self) -> Client:
         self._places = asyncio.Semaphore(self.options.concurrency)
-        self._resolver = Resolver(2 * self.options.concurrency)
-        self._keeping, self._closing = self._session(keep_alive=True), self._session(keep_alive=False)
+        self._sessions.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._keeping.close()
-        await self._closing.close()
-        await self._resolver.close()
+        await self._sessions.close()
 
     async def get(
         self,
@@ -113,9 +74,11 @@ class Client:
         cut: bool = False,
     ) -> Fetched:
         """Ask for one URL; see ``Request``. Raises nothing that the web does; what ``stop`` raises comes through."""
-        fetched = await self._fetch(Request(url, max_bytes, stop, cut=cut), self._places)
+        trip = self._trip(Request(url, max_bytes, stop, cut=cut))
+        while await self._attempt(trip, self._places):
+            await asyncio.sleep(trip.not_before - time.monotonic())
         self._places.release()
-        return fetched
+        return trip.fetched()
 
     async def get_all(self, requests: Iterable[Request]) -> AsyncGenerator[tuple[Request, Fetched]]:
         """Ask for many URLs; answers come as they are complete, in any order.
@@ -126,18 +89,18 @@ class Client:
         """
         places = asyncio.Semaphore(self.options.concurrency)
         answers: asyncio.Queue[tuple[Request, Fetched] | asyncio.Task[None]] = asyncio.Queue()
-        lanes, total = _lanes(requests, self.options.per_host)
-        begun = min(len(lanes), max(_KEPT_CONNECTIONS, 2 * self.options.concurrency))
+        lanes = Lanes(requests, self.hosts, self.options.per_host)
+        # No more than connections are kept, so the hosts that are busy can all keep theirs; those put aside hold none.
+        begun = min(lanes.listed, max(KEPT_CONNECTIONS, 2 * self.options.concurrency))
         tasks = [asyncio.create_task(self._work(lanes, places, answers)) for _ in range(begun)]
         for task in tasks:
             task.add_done_callback(lambda done: None if done.cancelled() else answers.put_nowait(done))
         try:
-            while total:
+            for _ in range(lanes.total):
                 answer = await answers.get()
                 if isinstance(answer, asyncio.Task):
-                    answer.result()  # raises what `stop` raised
+                    answer.result()  # raises what `stop` raised: workers end in no other way
                     continue
-                total -= 1
                 yield answer
                 places.release()
         finally:
@@ -145,45 +108,55 @@ class Client:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _work(self, lanes: deque[deque[Request]], places: asyncio.Semaphore, answers: asyncio.Queue) -> None:
-        """Ask for the URLs of one host after the other's."""
-        while lanes:
-            lane = lanes.popleft()
-            while lane:
-                request = lane.popleft()
-                last = len(lane) < self.options.per_host
-                answers.put_nowait((request, await self._fetch(request, places, last)))
+    async def _work(self, lanes: Lanes, places: asyncio.Semaphore, answers: asyncio.Queue) -> None:
+        """Ask for the URLs of one host after the other's, without end."""
+        while True:
+            lane = await lanes.next()
+            while lane.waiting and not lanes.put_aside(lane):
+                first = lane.waiting.popleft()
+                trip = first if isinstance(first, Trip) else self._trip(first)
+                trip.last = len(lane.waiting) < self.options.per_host
+                if await self._attempt(trip, places):
+                    lane.waiting.append(trip)
+                else:
+                    answers.put_nowait((trip.request, trip.fetched()))
 
-    async def _fetch(self, request: Request, places: asyncio.Semaphore, last: bool = False) -> Fetched:
-        """All attempts for one request. Holds one of ``places`` on return, for the body it returns.
+    def host_of(self, url: str) -> Host:
+        """The host of a URL."""
+        return self.hosts[url_host(url)]
 
-        ``last``: nothing else is to be asked of the host on this connection.
-        """
-        limit = self.options.max_bytes if request.max_bytes is None else request.max_bytes
-        trip = _Trip(request, limit, last)
+    def _trip(self, request: Request) -> Trip:
+        return Trip(request, self.options.max_bytes if request.max_bytes is None else request.max_bytes)
+
+    async def _attempt(self, trip: Trip, places: asyncio.Semaphore) -> bool:
+        """One attempt. Whether there is to be another; if not, a place is held for the body."""
         try:
-            start = self._target(request.url)
+            start = self._target(trip.request.url)
         except Failure as failure:
             trip.failure = failure
             await places.acquire()
-            return trip.fetched()
-        while True:
-            trip.begin(start, self.options.total_timeout_s)
-            host = await self._follow(trip, places)
-            if not self._again(trip, host):
-                return trip.fetched()
-            places.release()
-            if not trip.hops or trip.hops[-1].status not in OVERLOADED:  # then the host itself pauses
-                await asyncio.sleep(self.options.backoff(trip.attempts))
+            return False
+        trip.begin(start, self.options.total_timeout_s)
+        host = await self._follow(trip, places)
+        if not self._again(trip, host):
+            return False
+        places.release()
+        overloaded = bool(trip.hops) and trip.hops[-1].status in OVERLOADED  # then the host itself pauses
+        trip.not_before = time.monotonic() + (0.0 if overloaded else self.options.backoff(trip.attempts))
+        return True
 
-    def _again(self, trip: _Trip, host: Host) -> bool:
-        retry = trip.failure is not None and trip.failure.retry
-        return retry and trip.attempts <= self.options.retries and not host.down
+    def _again(self, trip: Trip, host: Host) -> bool:
+        if trip.failure is None or not trip.failure.retry:
+            return False
+        if host.code in LEFT:  # it says "later", and a later run will ask
+            trip.failure = Failure(host.code, host.down)
+            return False
+        return trip.attempts <= self.options.retries and not host.down
 
-    async def _follow(self, trip: _Trip, places: asyncio.Semaphore) -> Host:
+    async def _follow(self, trip: Trip, places: asyncio.Semaphore) -> Host:
         """One attempt along all redirects. Holds a place on return, and gives the host it ended at."""
         while trip.target:
-            host = self._host(trip.target.host)
+            host = self.hosts[trip.target.host]
             await _begin(host, places)
             try:
                 trip.target = await self._exchange(trip, trip.target, host)
@@ -196,33 +169,37 @@ class Client:
                 places.release()
         return host
 
-    async def _exchange(self, trip: _Trip, to: Target, host: Host) -> Target | None:
+    async def _exchange(self, trip: Trip, to: Target, host: Host) -> Target | None:
         """One request and its response, in what is left of the attempt's time; the redirect's target if any."""
         if host.down:
-            trip.failure = Failure("host_down", host.down)
+            trip.failure = Failure(host.code, host.down)
             return None
         host.asked()
-        started, answers = time.monotonic(), len(trip.hops)
+        answers, clock = len(trip.hops), asyncio.get_running_loop().time
+        started = clock()
+        deadline = asyncio.timeout_at(started + trip.left_s)
         try:
-            async with asyncio.timeout(trip.left_s):
-                return await self._ask(trip, to, host)
+            async with deadline:
+                return await self._ask(trip, to, host, deadline)
         except TimeoutError:
             failure = Failure("timeout", f"not complete within {self.options.total_timeout_s} s")
         except Failure as raised:
             failure = raised
         finally:
-            spent_s = time.monotonic() - started
-            trip.left_s -= spent_s
-            trip.elapsed_s += spent_s
+            host.ended()
+            trip.left_s = (deadline.when() or started) - clock()
+            trip.elapsed_s += clock() - started
         trip.failure = failure
         if len(trip.hops) == answers:
             host.failed(failure.code, failure.detail)
         return None
 
-    async def _ask(self, trip: _Trip, to: Target, host: Host) -> Target | None:
+    async def _ask(self, trip: Trip, to: Target, host: Host, deadline: asyncio.Timeout) -> Target | None:
         trip.asked.add(to.href)
+        known = trip.request.known
         with failures():
-            response = await self._send(to, trip.last and not trip.hops)
+            headers = known.headers if known and known.url == to.href else {}
+            response = await self._sessions.get(to, trip.last and not trip.hops, headers)
         try:
             hop = hop_of(to.href, response)
             trip.hops.append(hop)
@@ -234,12 +211,13 @@ class Client:
             # A 206 that nobody asked for may be a part of anything.
             if not 200 <= hop.status < 300 or hop.status == 206:
                 raise Failure(f"http_{hop.status}", response.reason or "", hop.status in RETRIED_STATUSES)
-            trip.body = await read_body(response, trip.max_bytes, trip.request.cut)
+            spend = partial(self.pace.spend, deadline=deadline) if self.pace else None
+            trip.body = await read_body(response, trip.max_bytes, trip.request.cut, spend)
         finally:
             response.release()  # closes the connection if the body was not read to its end
         return None
 
-    def _onward(self, trip: _Trip, hop: Hop) -> Target:
+    def _onward(self, trip: Trip, hop: Hop) -> Target:
         locations = hop.values("location")
         if not locations:
             raise Failure("bad_response", f"{hop.status} without a Location")
@@ -253,39 +231,6 @@ class Client:
     def _target(self, url: str, base: str | None = None) -> Target:
         options = self.options
         return target(url, base, allow_private=options.allow_private, by_name=options.proxy is not None)
-
-    def _host(self, name: str) -> Host:
-        host = self._hosts.get(name)
-        if host is None:
-            host = self._hosts[name] = Host(self.options)
-        return host
-
-    async def _send(self, to: Target, last: bool) -> aiohttp.ClientResponse:
-        """Send a request; keep its connection while fewer hosts than can be kept were asked of late."""
-        now, kept = time.monotonic(), self._kept_hosts
-        while kept and kept[oldest := next(iter(kept))] < now - 2 * KEEP_ALIVE_S:
-            del kept[oldest]
-        was_kept = kept.pop(to.host, None) is not None
-        if last:
-            return await self._keeping.get(to.url, headers=_CLOSE, allow_redirects=False)
-        if not was_kept and len(kept) >= self._max_kept:
-            return await self._closing.get(to.url, allow_redirects=False)
-        kept[to.host] = now  # at the end: the dictionary is in order of use
-        return await self._keeping.get(to.url, allow_redirects=False)
-
-    def _session(self, keep_alive: bool) -> aiohttp.ClientSession:
-        options = self.options
-        guard = not options.allow_private and options.proxy is None
-        return aiohttp.ClientSession(
-            connector=connector(self._resolver, guard=guard, keep_alive=keep_alive),
-            headers={"User-Agent": options.user_agent, "Accept-Encoding": "identity"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, connect=options.connect_timeout_s),
-            auto_decompress=False,
-            proxy=options.proxy,
-            max_line_size=_HEADER_BYTES,
-            max_field_size=_HEADER_BYTES,
-        )
 
 
 async def _begin(host: Host, places: asyncio.Semaphore) -> None:
@@ -304,13 +249,3 @@ async def _begin(host: Host, places: asyncio.Semaphore) -> None:
         if await host.enter_at_once():
             return
         places.release()
-
-
-def _lanes(requests: Iterable[Request], per_host: int) -> tuple[deque[deque[Request]], int]:
-    """Requests by host, most first. A host's lane is listed once for each request it may have at once."""
-    by_host: dict[str, deque[Request]] = {}
-    for request in requests:
-        by_host.setdefault(url_host(request.url), deque()).append(request)
-    lanes = sorted(by_host.values(), key=len, reverse=True)
-    total = sum(map(len, lanes))
-    return deque(lane for lane in lanes for _ in range(min(per_host, len(lane)))), total

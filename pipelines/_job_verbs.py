@@ -14,6 +14,7 @@ import click
 
 from ..schemas import config as configs
 from ..schemas.config import Job
+from ._fetch_progress import in_words
 from ._output import AS_JSON, STDOUT, print_funnel, print_json
 from ._work import STAGES
 
@@ -75,6 +76,11 @@ def plan(config: str, policy: str | None, as_json: bool) -> None:
 @click.option("--only", type=click.Choice(STAGES), help="Run this stage alone.")
 @click.option("--partition", "partitions", multiple=True, metavar="NAME",
               help="With --only fetch: fetch this partition alone, such as 0003. May be repeated.")  # fmt: skip
+@click.option("--retry", metavar="CLASSES",
+              help="Ask again for what failed so: timeout, dns, connect, tls, truncated, bad_response, host_down, "
+                   "redirect, 4xx, 5xx, or a status such as 404; several with commas.")  # fmt: skip
+@click.option("--refresh", is_flag=True,
+              help="Ask everybody again: host files, and pictures if they have changed.")  # fmt: skip
 @click.option("--engine", type=click.Choice(["duckdb", "spark"]), help="Where SQL runs.  [config: engine]")
 @click.option("--compute", type=click.Choice(["local", "dask", "spark"]),
               help="Where pixels are worked on.  [config: compute]")  # fmt: skip
@@ -84,26 +90,37 @@ def run(
     until: str | None,
     only: str | None,
     partitions: tuple[str, ...],
+    retry: str | None,
+    refresh: bool,
     engine: str | None,
     compute: str | None,
     as_json: bool,
 ) -> None:
     """Run a job from its lists to its release. Run it again to resume; what is done is not done again.
 
+    Exits with 4 if hosts wanted to be asked more slowly than there was time for: a later run asks for what is left.
+
     \b
     fairshard run job.yaml
     fairshard run job.yaml --until consult     registries and robots.txt only, no image requested
     fairshard run job.yaml --engine spark      the same rows, on Spark
     fairshard run job.yaml --only fetch --partition 0003     one of several that go side by side
+    fairshard run job.yaml --retry timeout,5xx       what failed so, again; never what opted out
+    fairshard run job.yaml --refresh                 has anybody opted out, has a picture changed or gone?
     """
-    from . import _run
+    from . import _again, _run
 
     if until and only:
         raise click.UsageError("--until and --only exclude each other")
     if partitions and only != "fetch":
         raise click.UsageError("--partition goes with --only fetch")
+    stages = _run.stages(until, only)
+    if (retry is not None or refresh) and (partitions or "fetch" not in stages):
+        raise click.UsageError("--retry and --refresh go with a run of all partitions of fetch")
+    classes = _again.classes(retry) if retry is not None else ()
     job = _with(configs.load(config), engine=engine, compute=compute)
-    found = _run.run(job, _run.stages(until, only), partitions)
+    found = _run.run(job, stages, partitions, retry=classes, refresh=refresh)
+    left = {stage["stage"]: stage["left"] for stage in found["stages"] if "left" in stage and stage["stage"] in stages}
     if as_json:
         print_json(found)
     else:
@@ -112,6 +129,9 @@ def run(
         if any(stage["rows_out"] < stage["rows_in"] for stage in found["stages"]):
             why = shlex.join([_program(), "sql", job.work_dir, "SELECT * FROM reason ORDER BY rows DESC"])
             click.echo(f"why rows are out: {why}")
+        for stage, counts in left.items():
+            click.echo(f"left for a later run of {stage}: {in_words(counts)}")
+    raise SystemExit(4 if left else 0)
 
 
 @click.command(short_help="Train a CLIP model on exactly what a job released.")

@@ -6,6 +6,7 @@ import ctypes
 import platform
 import resource
 import sys
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -13,8 +14,22 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 def peak_mb() -> float:
     """Largest resident size so far, MB: of this process, or of its largest finished child if that was larger."""
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
-    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return round(max(peaks) * unit / 1e6, 1)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return round(max(_own_peak(), children) * unit / 1e6, 1)
+
+
+def _own_peak() -> int:
+    """As getrusage counts, but for what the process had been before it became this program.
+
+    Linux hands the maximum of a forked process on to the program that it then runs, so a small one that a large one has
+    started would seem large.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    found = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    return found[0] if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def keep_freed_memory() -> None:

@@ -8,27 +8,28 @@ stored, or by asking), and what they do not refuse goes on from where it stopped
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ..schemas.verdicts import NONE
 from ..udfs.signals import ai_txt, robots_txt, rsl
 from ..udfs.urls import url_origin
 from ._headers import KINDS as HEADER_KINDS
 from ._headers import REDIRECTS, licence_links, said_in_headers
-from ._hosts import Asker, Key, key_of, known_files, partition_of
+from ._host_asker import Asker, Key, key_of
+from ._hosts import known_files, stored_files
 from ._said import Said
-from ._store import Store, arrow_filesystem
+from ._store import Store
 from ._terms import MAX_LICENCE_FILES, HostTerms
 
 if TYPE_CHECKING:  # aiohttp is an extra
+    from ._answer import Validators
     from ._http import Client, Fetched, Hop
 
 # Kinds of evidence whose refusal ends an exchange.
@@ -46,15 +47,30 @@ class Way:
 
     Attributes:
         how: ``fetch``, ``cached`` or ``off``, as for all host files.
-        max_age_s: an answer that this partition stored is taken again while it is younger.
+        max_age_s: an answer that this partition stored is taken again while it is younger,
+        since: unless it is older than this.
         partitions: of ``consult``, whose answers are looked at first.
         http: keyword arguments of ``HttpOptions``.
     """
 
     how: str
     max_age_s: float
+    since: datetime | None
     partitions: int
     http: tuple[tuple[str, Any], ...]
+
+
+class Wish(NamedTuple):
+    """A URL to ask for.
+
+    Attributes:
+        licensed: a permission is recorded for it, so nothing on the way ends the exchange.
+        known: the version of it that is there already.
+    """
+
+    url: str
+    licensed: bool
+    known: Validators | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +82,7 @@ class _Leg:
 
     url: str
     licensed: bool
+    known: Validators | None
     start: str
     before: tuple[Hop, ...] = ()
     stopped: Any = None
@@ -77,7 +94,7 @@ class Onward:
     def __init__(self, way: Way, store: Store, partition: str, refuses: Callable[[Said], bool]):
         """``refuses``: whether a piece of evidence ends an exchange, unless a permission is recorded."""
         self._way, self._store, self._refuses = way, store, refuses
-        known = known_files(store, "fetch", partition, timedelta(seconds=way.max_age_s))
+        known = known_files(store, "fetch", partition, timedelta(seconds=way.max_age_s), way.since)
         self._files: dict[Key, dict] = dict(known) if way.how != "off" else {}
         self._terms: dict[str, HostTerms] = {}
         self._licences: dict[str, dict[str, _Licence]] = {}  # by origin of the response, then by URL
@@ -88,18 +105,15 @@ class Onward:
         """Rows of ``host_file`` that ``consult`` has not."""
         return [self._files[key] for key in sorted(self._files)]
 
-    async def answers(self, client: Client, asked: Mapping[str, bool]) -> AsyncGenerator[tuple[str, Fetched]]:
-        """Ask for URLs; answers come as they are complete.
-
-        Args:
-            client: asks for the images.
-            asked: by URL, whether a permission is recorded for it: then nothing on the way ends the exchange.
-        """
+    async def answers(self, client: Client, wishes: Iterable[Wish]) -> AsyncGenerator[tuple[str, Fetched]]:
+        """Ask for URLs; answers come as they are complete. ``client`` asks for the images."""
         from ._http import Request
 
-        legs = [_Leg(url, licensed, url) for url, licensed in asked.items()]
+        legs = [_Leg(wish.url, wish.licensed, wish.known, wish.url) for wish in wishes]
         while legs:
-            requests = [Request(leg.start, stop=partial(self._stop, leg.licensed), key=leg) for leg in legs]
+            requests = [
+                Request(leg.start, stop=partial(self._stop, leg.licensed), key=leg, known=leg.known) for leg in legs
+            ]
             stopped = []
             async with aclosing(client.get_all(requests)) as answers:
                 async for request, fetched in answers:
@@ -109,7 +123,7 @@ class Onward:
                         yield request.key.url, whole
                     else:
                         stopped.append(onward)
-            await self._learn()
+            await self._learn(client)
             legs = []
             for leg in stopped:
                 if leg.licensed or not self._refused(leg.stopped.hops[-1]):
@@ -169,7 +183,8 @@ class Onward:
             return None
         self._wanted.setdefault(origin, set()).update(unread)
         target = self._target(last)
-        return _Leg(leg.url, leg.licensed, target or last.url, fetched.hops if target else tuple(before), fetched)
+        start, hops = (target, fetched.hops) if target else (last.url, tuple(before))
+        return _Leg(leg.url, leg.licensed, leg.known, start, hops, fetched)
 
     def _target(self, hop: Hop) -> str | None:
         """Where a response redirects to; None if nowhere, or to what is refused anyhow."""
@@ -184,21 +199,23 @@ class Onward:
         except Failure:
             return None
 
-    async def _learn(self) -> None:
+    async def _learn(self, beside: Client) -> None:
         """Read what is wanted: from what ``consult`` stored, from what is known here, or by asking."""
         wanted, self._wanted = self._wanted, {}
         if not wanted:
             return
         if self._way.how == "cached":
-            await self._read(Asker(None, self._files), wanted)
+            await self._read(Asker(None, self._files), wanted, beside)
             return
         from ._http import Client, HttpOptions
 
-        async with Client(HttpOptions(**dict(self._way.http))) as client:
-            await self._read(Asker(client, self._files), wanted)
+        async with Client(HttpOptions(**dict(self._way.http)), beside) as client:
+            await self._read(Asker(client, self._files), wanted, client)
 
-    async def _read(self, asker: Asker, wanted: Mapping[str, set[str]]) -> None:
-        stored = self._stored(sorted(wanted))
+    async def _read(self, asker: Asker, wanted: Mapping[str, set[str]], client: Client) -> None:
+        stored = stored_files(self._store, sorted(wanted), self._way.partitions)
+        for row in (row for rows in stored.values() for row in rows if row["crawl_delay_s"]):
+            client.host_of(row["origin"]).slow_down(row["crawl_delay_s"], row["fetched_at"])
         hosts = sorted(origin for origin, urls in wanted.items() if "" in urls)
         asked = await asker.all_files([origin for origin in hosts if origin not in stored])
         for row in asked:
@@ -219,20 +236,6 @@ class Onward:
         read = (rsl.from_response(row["status"], row["body"] or b""), row["fetched_at"]) if row else _NOT_READ
         self._licences.setdefault(origin, {})[url] = read
         return new
-
-    def _stored(self, origins: Sequence[str]) -> dict[str, list[dict]]:
-        """Rows of ``host_file`` that ``consult`` has of some origins."""
-        by_part: dict[int, list[str]] = {}
-        for origin in origins:
-            by_part.setdefault(partition_of(origin, self._way.partitions), []).append(origin)
-        found: dict[str, list[dict]] = {}
-        for part, names in by_part.items():
-            mark = self._store.mark("consult", f"ask-{part:04d}")
-            for name in mark.files.get("host_file", []) if mark else []:
-                fs, plain = arrow_filesystem(self._store.path(name))
-                for row in pq.read_table(plain, filesystem=fs, filters=[("origin", "in", names)]).to_pylist():
-                    found.setdefault(row["origin"], []).append(row)
-        return found
 
 
 def _joined(leg: _Leg, fetched: Fetched, max_redirects: int) -> Fetched:

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..schemas.config import Fetch
 from ..udfs.hashing import fingerprint
 from ..udfs.iscc import picture_units
 from ..udfs.rendition import Rendition
 from ._in_file import in_file
+from ._politeness import LEFT
 from ._said import Said
 
+if TYPE_CHECKING:  # aiohttp is an extra
+    from ._answer import Fetched, Hop
+    from ._stored import Stored
+
 _OF_PRINTS = ("mime", "size_bytes", "width_px", "height_px", "sha256", "md5", "phash", "pdq", "pdq_quality")
+_VALIDATOR_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +52,14 @@ class Looker:
             encode_quality=config.encode_quality,
         )
 
-    def look(self, fetched: Any, at: datetime) -> Look:
+    def look(self, fetched: Fetched | Stored, at: datetime) -> Look:
         """Look at an answer that came at a time."""
+        columns = {"http_status": fetched.status or None, "final_url": fetched.final_url}
         if fetched.error == "stopped":
-            return Look(opted_out(fetched))
+            return Look(columns | {"status": "opted_out"})
         if fetched.error is not None:
-            return Look(_answered(fetched) | {"status": "failed", "error": fetched.error})
-        return self._look(fetched.body, at, _answered(fetched))
+            return Look(columns | {"status": "left" if fetched.error in LEFT else "failed", "error": fetched.error})
+        return self._look(fetched.body, at, columns | (validators_in(fetched.hops[-1]) if fetched.hops else {}))
 
     def _look(self, body: bytes, at: datetime, columns: dict[str, Any]) -> Look:
         prints = fingerprint(body, max_pixels=self._config.max_pixels, dihedral="dihedral" in self._looks)
@@ -76,10 +83,11 @@ class Looker:
         return Look(columns, rendered.data, found.said)
 
 
-def _answered(fetched: Any) -> dict[str, Any]:
-    return {"http_status": fetched.status or None, "final_url": fetched.final_url}
+def validators_in(hop: Hop) -> dict[str, str]:
+    """``image`` columns for what a response names its version by, as far as it can be sent back."""
+    named = {"etag": hop.values("etag"), "last_modified": hop.values("last-modified")}
+    return {name: values[0] for name, values in named.items() if values and _fits(values[0])}
 
 
-def opted_out(fetched: Any) -> dict[str, Any]:
-    """``image`` columns of a picture that may not be kept."""
-    return _answered(fetched) | {"status": "opted_out"}
+def _fits(value: str) -> bool:
+    return 0 < len(value) <= _VALIDATOR_CHARS and value.isascii() and value.isprintable()

@@ -1,15 +1,23 @@
-"""How one host is treated: few requests at once, pauses when it asks for them, and an end to asking."""
+"""How one host is treated: few requests at once, the waits that it asks for, and an end to asking."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 OVERLOADED = frozenset({429, 503})
 _NO_ANSWER = frozenset({"connect", "dns", "timeout", "tls"})
+
+CRAWL_DELAY, PAUSE, WAIT = "crawl_delay", "pause", "wait"
+LEFT = frozenset({CRAWL_DELAY, PAUSE, WAIT})
+"""Why a URL is left for a later run: its host wants to be asked more slowly than a run has time for."""
+
+# A pause of centuries is a mistake; one of a day is kept by later runs, too.
+_LONGEST_PAUSE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -18,51 +26,77 @@ class Manners:
 
     Attributes:
         per_host: requests at once to one host.
-        min_delay_s: least time between the starts of two requests to one host.
+        min_delay_s: least time between two requests to one host, which then go one by one; its Crawl-delay if longer.
         backoff_s: pause after the first overload or broken connection; doubled with each attempt.
-        max_pause_s: longest single pause; a host that asks for a longer one is not asked again.
-        max_paused_s: longest sum of the pauses of one host; after that it is not asked again.
+        max_delay_s: longest single wait, be it for a Crawl-delay or a Retry-After; who asks for a longer one is left.
+        max_wait_s: longest sum of the waits for one host, after which it is left.
         max_failures: attempts in a row without any answer, after which a host is not asked again.
+        max_bytes_per_s: of all bodies together, as they are read; None: no bound.
     """
 
     per_host: int = 2
     min_delay_s: float = 0.0
     backoff_s: float = 0.5
-    max_pause_s: float = 30.0
-    max_paused_s: float = 300.0
+    max_delay_s: float = 60.0
+    max_wait_s: float = 3600.0
     max_failures: int = 10
+    max_bytes_per_s: float | None = None
 
     def backoff(self, attempt: int) -> float:
         """Seconds to wait after the given attempt (from 1). No jitter: a rerun behaves alike."""
-        return min(self.backoff_s * 2.0 ** min(attempt - 1, 30), self.max_pause_s)
+        return min(self.backoff_s * 2.0 ** min(attempt - 1, 30), self.max_delay_s)
 
 
 class Host:
     """The turns of one host, shared by all requests to it.
 
-    A host that is overloaded pauses for all its requests, not only for the one that was told so. A host that
-    gives no answer, or wants more pauses than ``Manners`` allow, is given up: ``down`` then says why, and its
+    A host that is overloaded pauses for all its requests, not only for the one that was told so. A host that gives
+    no answer is given up, and one that asks for longer waits than ``Manners`` allow is left for a later run: its
     other URLs are not asked for. So a dead host costs ten attempts, not ten thousand.
 
     Attributes:
-        down: why the host is not asked any more; empty while it is.
+        down: why the host is not asked any more, in words; empty while it is.
+        code: the same as a code: ``host_down``, or one of ``LEFT``.
+        delay_s: least time between an answer and the next request; where there is any, requests go one by one.
+        until: when the pause that it asked for is over, where ``code`` is ``pause``.
     """
 
-    __slots__ = ("_failures", "_manners", "_next_start", "_paused_s", "_turns", "down")
+    __slots__ = (
+        "_failures",
+        "_in_flight",
+        "_manners",
+        "_next_start",
+        "_turns",
+        "_waited_s",
+        "code",
+        "delay_s",
+        "down",
+        "until",
+    )
 
     def __init__(self, manners: Manners):
         self._manners = manners
         self._turns = asyncio.Semaphore(manners.per_host)
         self._next_start = 0.0
-        self._failures = 0
-        self._paused_s = 0.0
-        self.down = ""
+        self._failures = self._in_flight = 0
+        self._waited_s = 0.0
+        self.delay_s = manners.min_delay_s
+        self.down = self.code = ""
+        self.until: datetime | None = None
+
+    @property
+    def wait_s(self) -> float:
+        """Least seconds until it may be asked again; not positive if it may be now, or not at all."""
+        if self.down:
+            return 0.0
+        wait_s = self._next_start - time.monotonic()
+        return max(wait_s, self.delay_s) if self._in_flight else wait_s  # the delay counts from the answer
 
     async def enter(self) -> None:
         """Wait for a turn, and until the host may be asked again."""
         await self._turns.acquire()
         try:
-            while (wait_s := self._wait_s()) > 0:
+            while (wait_s := self.wait_s) > 0:
                 await asyncio.sleep(wait_s)
         except BaseException:
             self._turns.release()
@@ -70,7 +104,7 @@ class Host:
 
     async def enter_at_once(self) -> bool:
         """Take a turn if there is one now."""
-        if self._turns.locked() or self._wait_s() > 0:
+        if self._turns.locked() or self.wait_s > 0:
             return False
         return await self._turns.acquire()
 
@@ -78,16 +112,44 @@ class Host:
         """Give the turn back."""
         self._turns.release()
 
+    def slow_down(self, delay_s: float, asked_at: datetime | None = None) -> None:
+        """Take note of a Crawl-delay, and of when the host was last asked, if that was elsewhere."""
+        self.delay_s = max(self.delay_s, delay_s)
+        if delay_s > max(self._manners.max_delay_s, self._manners.min_delay_s):
+            self._give_up(CRAWL_DELAY, f"robots.txt asks for {delay_s:g} s between requests")
+        elif asked_at is not None:
+            passed_s = max(0.0, (datetime.now(UTC) - asked_at).total_seconds())
+            self._next_start = max(self._next_start, time.monotonic() + self.delay_s - passed_s)
+
+    def pause_until(self, until: datetime) -> None:
+        """Take note of a pause that an earlier run was asked for; one that is over is none."""
+        if until > datetime.now(UTC):
+            self.until = until
+            self._give_up(PAUSE, "asked an earlier run for a longer pause")
+
     def asked(self) -> None:
         """Take note that a request begins."""
-        if self._manners.min_delay_s:
-            self._next_start = max(self._next_start, time.monotonic() + self._manners.min_delay_s)
+        if self.delay_s:
+            self._put_off(self.delay_s)
+            self._in_flight += 1
+
+    def ended(self) -> None:
+        """Take note that a request has ended, however it did."""
+        self._in_flight = max(0, self._in_flight - 1)
 
     def answered(self, status: int, retry_after_s: float | None, attempt: int) -> None:
         """Take note of a response."""
         self._failures = 0
-        if status in OVERLOADED:
-            self._pause(self._manners.backoff(attempt) if retry_after_s is None else retry_after_s, status)
+        if self.delay_s:  # from the answer: by the server's clock requests may come closer than they left
+            self._put_off(self.delay_s)
+        if status not in OVERLOADED:
+            return
+        pause_s = self._manners.backoff(attempt) if retry_after_s is None else retry_after_s
+        if pause_s <= self._manners.max_delay_s:
+            self._put_off(pause_s)
+            return
+        self.until = datetime.now(UTC) + min(timedelta(seconds=pause_s), _LONGEST_PAUSE)
+        self._give_up(PAUSE, f"answered {status} and asked for a pause of {pause_s:.0f} s")
 
     def failed(self, error: str, detail: str) -> None:
         """Take note of an attempt without a response."""
@@ -95,21 +157,37 @@ class Host:
             return
         self._failures += 1
         if self._failures >= self._manners.max_failures:
-            self.down = f"no answer in {self._failures} attempts, the last: {error}: {detail}"
+            self._give_up("host_down", f"no answer in {self._failures} attempts, the last: {error}: {detail}")
 
-    def _wait_s(self) -> float:
-        return 0.0 if self.down else self._next_start - time.monotonic()
-
-    def _pause(self, pause_s: float, status: int) -> None:
+    def _put_off(self, wait_s: float) -> None:
         now = time.monotonic()
-        if pause_s > self._manners.max_pause_s:
-            self.down = f"answered {status} and asked for a pause of {pause_s:.0f} s"
-            return
-        # Two requests at once may be told the same: only what they add to the pause counts.
-        self._paused_s += max(0.0, now + pause_s - max(self._next_start, now))
-        self._next_start = max(self._next_start, now + pause_s)
-        if self._paused_s > self._manners.max_paused_s:
-            self.down = f"answered {status} again after pauses of {self._paused_s:.0f} s in all"
+        # Two requests at once may be told the same: only what they add to the wait counts.
+        self._waited_s += max(0.0, now + wait_s - max(self._next_start, now))
+        self._next_start = max(self._next_start, now + wait_s)
+        if self._waited_s > self._manners.max_wait_s:
+            self._give_up(WAIT, f"wants waits of more than {self._manners.max_wait_s:g} s in all")
+
+    def _give_up(self, code: str, why: str) -> None:
+        if not self.down:
+            self.code, self.down = code, why
+
+
+class Hosts:
+    """The hosts that somebody asks, by name. Clients that share them are polite together."""
+
+    def __init__(self, manners: Manners):
+        self._manners = manners
+        self._hosts: dict[str, Host] = {}
+
+    def __getitem__(self, name: str) -> Host:
+        host = self._hosts.get(name)
+        if host is None:
+            host = self._hosts[name] = Host(self._manners)
+        return host
+
+    def left(self, code: str) -> Iterator[tuple[str, Host]]:
+        """Those that are left for a later run for one of the reasons in ``LEFT``."""
+        return ((name, host) for name, host in sorted(self._hosts.items()) if host.code == code)
 
 
 def retry_after_s(value: str | None) -> float | None:

@@ -67,7 +67,7 @@ class Poster:
         answered = False
         try:
             if host.down:
-                raise Failure("host_down", host.down)
+                raise Failure(host.code, host.down)
             host.asked()
             async with asyncio.timeout(self._options.total_timeout_s):
                 with failures():
@@ -82,6 +82,7 @@ class Poster:
             self._failed(failure, answered)
             raise
         finally:
+            host.ended()
             host.leave()
 
     def _failed(self, failure: Failure, answered: bool) -> None:

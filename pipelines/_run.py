@@ -18,6 +18,8 @@ from typing import Any
 
 from ..schemas.config import Job
 from ..schemas.errors import ConfigError
+from ._again import Wish, wish
+from ._fetch_progress import added
 from ._progress import log
 from ._store import Mark, Store
 from ._work import STAGES, Work, require
@@ -30,7 +32,14 @@ def stages(until: str | None = None, only: str | None = None) -> list[str]:
     return list(STAGES[: STAGES.index(until) + 1]) if until else list(STAGES)
 
 
-def run(job: Job, chosen: Sequence[str], partitions: Sequence[str] = ()) -> dict[str, Any]:
+def run(
+    job: Job,
+    chosen: Sequence[str],
+    partitions: Sequence[str] = (),
+    *,
+    retry: Sequence[str] = (),
+    refresh: bool = False,
+) -> dict[str, Any]:
     """Run stages, committed partition by committed partition; what is done is not done again.
 
     Args:
@@ -38,6 +47,8 @@ def run(job: Job, chosen: Sequence[str], partitions: Sequence[str] = ()) -> dict
         chosen: the stages, in order.
         partitions: of ``fetch`` alone: make only these. Such runs may go side by side, so they leave ``run.json`` and
             the catalog to the next run of a whole stage.
+        retry: classes of failures of ``fetch`` to ask for again, see ``_again``.
+        refresh: ask for everything again: host files, and pictures if they have changed.
 
     Returns:
         The summary that ``run.json`` in the work directory holds; with ``partitions``, of those alone.
@@ -49,11 +60,13 @@ def run(job: Job, chosen: Sequence[str], partitions: Sequence[str] = ()) -> dict
     began = datetime.now(UTC)
     if partitions and list(chosen) != ["fetch"]:
         raise ConfigError("partitions", f"are chosen for {', '.join(chosen)}", "fetch alone")
+    if (retry or refresh) and (partitions or "fetch" not in chosen):
+        raise ConfigError("--retry and --refresh", "are of no use here", "a run of fetch with all its partitions")
     work = Work(job)
     try:
         if "fetch" in chosen and job.config.compute == "local" and not partitions:
             _warm_up(work)
-        return _checked_and_run(work, chosen, partitions, began, started)
+        return _checked_and_run(work, chosen, partitions, Wish(retry, refresh), began, started)
     finally:
         work.close()
 
@@ -61,11 +74,11 @@ def run(job: Job, chosen: Sequence[str], partitions: Sequence[str] = ()) -> dict
 def _warm_up(work: Work) -> None:
     """Let workers import what ``fetch`` needs while this process imports what the job's check needs."""
     if len(work.store.marks("fetch")) < work.job.config.fetch.partitions:
-        work.compute.warm_up(f"{__package__}.fetch")
+        work.compute.warm_up(f"{__package__}._fetcher")
 
 
 def _checked_and_run(
-    work: Work, chosen: Sequence[str], partitions: Sequence[str], began: datetime, started: float
+    work: Work, chosen: Sequence[str], partitions: Sequence[str], again: Wish, began: datetime, started: float
 ) -> dict[str, Any]:
     from ._preflight import preflight
 
@@ -79,6 +92,7 @@ def _checked_and_run(
         held.enter_context(work.store.locked(alone=whole))
         if whole:  # a lone stage may be one of several that run side by side
             work.store.clear_scratch()
+        wish(work.store, again)
         return _run_stages(work, chosen, partitions, began, started)
 
 
@@ -153,6 +167,7 @@ def _rows(marks: Sequence[Mark]) -> dict[str, int]:
     return dict(sorted(rows.items()))
 
 
+_COUNTS = ("failed", "left")  # pairs by reason, of each partition of fetch
 _FINDINGS = ("split_groups", "embedding", "concentration")  # of stages of one partition
 
 
@@ -170,6 +185,11 @@ def _about_stage(
         "seconds": round(took[stage] if made_now else _wall_seconds(marks), 3),
         "partition_seconds": round(sum(mark.seconds for mark in marks), 3),
         "peak_mb": max(mark.peak_mb for mark in marks),
+        **{
+            name: added(mark.extra[name] for mark in marks if name in mark.extra)
+            for name in _COUNTS
+            if any(mark.extra.get(name) for mark in marks)
+        },
         **{name: mark.extra[name] for mark in marks for name in _FINDINGS if mark.extra.get(name)},
     }
 

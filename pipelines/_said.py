@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -50,6 +51,12 @@ class Said:
             "observed_at": self.observed_at,
             "parser": parser(),
         }
+
+
+def said_of(row: Mapping[str, Any]) -> Said:
+    """What a row of ``signal`` has recorded; its row for the same pair is the same again."""
+    evidence = Evidence(row["kind"], row["verdict"], value=row["value"] or "", source=row["source"])
+    return Said(evidence, row["observed_at"], row["scope"], hop=row["hop"], only_if=row["only_if"])
 
 
 @cache

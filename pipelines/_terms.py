@@ -17,6 +17,7 @@ from ..schemas.tables import SIGNAL
 from ..schemas.verdicts import HOLD, NONE
 from ..udfs.arrow import pc
 from ..udfs.signals import Evidence, ai_txt, aipref, content_signal, robots_txt, rsl, tdmrep
+from ._politeness import CRAWL_DELAY
 from ._said import AGENT, Said
 from ._store import Store, read_parquet
 
@@ -147,7 +148,10 @@ class HostTerms:
             return
         found = ai_txt.from_response(file["status"], file["body"] or b"")
         if found.hold:
-            self._hold(ai_txt.KIND, ai_txt.SOURCE, found.hold, file["fetched_at"])
+            delay_s = self._robots.crawl_delay_s(AGENT)
+            left = f"ai.txt was not asked for: robots.txt asks for {delay_s or 0:g} s between requests"
+            why = left if file["error"] == CRAWL_DELAY else found.hold
+            self._hold(ai_txt.KIND, ai_txt.SOURCE, why, file["fetched_at"])
         elif found.has_rules(AGENT):
             self._read(lambda url: found.verdict(url, AGENT), file["fetched_at"])
 

@@ -7,6 +7,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +19,7 @@ from ..schemas.errors import ReleaseError
 from ..schemas.tables import TABLES
 from ._compute import Compute, open_compute
 from ._progress import bar
-from ._store import Store, Task, listed
+from ._store import Mark, Store, Task, listed
 
 if TYPE_CHECKING:  # an engine takes a while to import
     from ._engine import Engine
@@ -108,9 +109,17 @@ class Work:
         marks = self.store.marks(stage)
         return [[mark.partition, mark.fingerprint, mark.committed_at] for mark in marks if mark.partition != leave_out]
 
-    def undone(self, stage: str, partitions: Sequence[str], fingerprint: str) -> list[str]:
-        """The partitions that have to be made."""
-        return [name for name in partitions if not self.task(stage, name, fingerprint).done]
+    def undone(
+        self,
+        stage: str,
+        partitions: Sequence[str],
+        fingerprint: str,
+        unmakes: Callable[[Mark], bool] = lambda _: False,
+    ) -> list[str]:
+        """The partitions that have to be made; ``unmakes``: whether one has to be made again all the same."""
+        now = datetime.now(UTC)
+        marks = {name: self.store.mark(stage, name) for name in partitions}
+        return [name for name, mark in marks.items() if not mark or not mark.valid(fingerprint, now) or unmakes(mark)]
 
     def stamp(self, path: str) -> str:
         """Size and time of change of a file: whether it is still what it was."""
@@ -133,9 +142,18 @@ class Work:
             "concurrency": fetch.concurrency,
             "per_host": fetch.per_host,
             "min_delay_s": fetch.min_delay_s,
+            "max_delay_s": fetch.max_delay_s,
+            "max_wait_s": fetch.max_wait_s,
             "max_redirects": fetch.max_redirects,
         }
         return options | ({"user_agent": fetch.user_agent} if fetch.user_agent else {})
+
+    def http_shared(self, tasks: int) -> dict[str, Any]:
+        """The same for workers of so many tasks, with the part of ``fetch.max_bytes_per_s`` that one of them may read."""
+        bound = self.job.config.fetch.max_bytes_per_s
+        if bound is None:
+            return self.http
+        return self.http | {"max_bytes_per_s": bound / max(1, min(tasks, self.compute.at_once))}
 
     def task(self, stage: str, partition: str, fingerprint: str) -> Task:
         """A partition to make; see ``Store.task``."""

@@ -1,7 +1,8 @@
 """The command line: its verbs by name, and how they end. Each is a few lines over the module that does the work.
 
 Exit codes: 0 done; 1 a check found something, or what was looked for is not there; 2 bad usage, config or input; 3
-refused (fail closed); 130 interrupted. ``--json`` prints one JSON document on stdout; logs and progress go to stderr.
+refused (fail closed); 4 done, but some pairs are left for a later run; 130 interrupted. ``--json`` prints one JSON
+document on stdout; logs and progress go to stderr.
 
 Verbs are imported when they are called: that takes a while, and Ctrl-C in that while has to end as quietly as later.
 """
@@ -79,7 +80,8 @@ def main(verbose: bool, quiet: bool) -> None:
     \b
     Exit codes: 0 done; 1 a check found something, or what was looked for is not
     there; 2 bad usage, config or input; 3 refused: going on could use what was
-    not permitted.
+    not permitted; 4 done, but some pairs are left for a later run; 130
+    interrupted.
     """
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")

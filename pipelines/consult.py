@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from ..schemas.config import fingerprint
 from ..schemas.tables import RULE
-from . import _by_policy, _endpoints, _gate, _registries
-from ._hosts import Ask, ask, host_files, options
+from . import _again, _by_policy, _endpoints, _gate, _registries
+from ._hosts import Ask, ask, host_files, in_time, options
 from ._terms import Judge, judge
 from ._work import Work
 
@@ -182,11 +182,27 @@ def ask_hosts(work: Work, names: dict[str, list[str]], how: str) -> None:
     """Write ``host_file`` and the ``signal`` rows of what hosts say."""
     job = work.job
     asking = fingerprint(work.version, work.marks("ingest"), job.config.consult, how, job.policy.host_file_max_age_days)
-    asked = work.undone("consult", names["ask"], asking)
+    since = _again.wishes(work.store).refresh if how == "fetch" else None
+    asked = work.undone(
+        "consult", names["ask"], asking, lambda mark: _again.older(mark, since) or in_time(mark, job.config)
+    )
     if not asked and not _unjudged(work, names["judge"], asking):
         return
     folder = _inputs(work, len(names["ask"]))
-    tasks = [_ask_task(work, folder, name, asking, how) for name in asked]
+    http = tuple(sorted(options(work.http_shared(len(asked)), job).items()))
+    tasks = [
+        Ask(
+            root=work.store.root,
+            partition=name,
+            fingerprint=asking,
+            origins=work.partition_files(f"{folder}/origins", "part", int(name[-4:])),
+            http=http,
+            max_age_s=job.policy.host_file_max_age_days * 86400,
+            since=since,
+            ask=how == "fetch",
+        )
+        for name in asked
+    ]
     for _ in work.map("consult: hosts", ask, tasks, lambda count: f"{count} requests"):
         pass
     unjudged = _unjudged(work, names["judge"], asking)
@@ -217,18 +233,6 @@ def _inputs(work: Work, partitions: int) -> str:
     work.engine.write("SELECT * FROM by_host", f"{folder}/pairs", BY_HOST_SCHEMA, partition_by="part")
     work.engine.write(ORIGIN, f"{folder}/origins", ORIGIN_SCHEMA, partition_by="part")
     return folder
-
-
-def _ask_task(work: Work, folder: str, name: str, print_: str, how: str) -> Ask:
-    return Ask(
-        root=work.store.root,
-        partition=name,
-        fingerprint=print_,
-        origins=work.partition_files(f"{folder}/origins", "part", int(name[-4:])),
-        http=tuple(sorted(options(work.http, work.job).items())),
-        max_age_s=work.job.policy.host_file_max_age_days * 86400,
-        ask=how == "fetch",
-    )
 
 
 def _judge_task(work: Work, folder: str, name: str, print_: str) -> Judge:

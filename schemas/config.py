@@ -102,7 +102,12 @@ class Fetch:
         partitions: units of work and of resumption; a host belongs to one of them.
         concurrency: requests at once in one worker process.
         per_host: requests at once to one host.
-        min_delay_s: least time between two requests to one host.
+        min_delay_s: least time between an answer of a host and the next request; its Crawl-delay if that is longer. Where
+            there is any, requests to a host go one by one.
+        max_delay_s: longest single wait that a host may ask for by Crawl-delay or Retry-After; one that asks for more
+            is left for a later run.
+        max_wait_s: longest that one run waits for one host, all in all; then what is left of it is left for a later run.
+        max_bytes_per_s: bound on what all workers of a run read, in bytes a second; none if not given.
         timeout_s: bound on the whole exchange of one attempt, redirects included.
         retries: further attempts after 429, 5xx or a broken connection.
         proxy: HTTP proxy for all requests.
@@ -115,6 +120,9 @@ class Fetch:
     concurrency: int = 64
     per_host: int = 4
     min_delay_s: float = 0.0
+    max_delay_s: float = 60.0
+    max_wait_s: float = 3600.0
+    max_bytes_per_s: int | None = None
     timeout_s: float = 30.0
     retries: int = 2
     max_redirects: int = 5

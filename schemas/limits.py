@@ -33,8 +33,9 @@ def check(config: Config, where: str) -> None:
     least = {
         "consult": {"partitions": 1, "timeout_s": 0.001, "retries": 0},
         "fetch": {
-            "partitions": 1, "concurrency": 1, "per_host": 1, "min_delay_s": 0, "timeout_s": 0.001, "retries": 0,
-            "max_redirects": 0, "max_bytes": 1, "max_pixels": 1, "image_size": 1,
+            "partitions": 1, "concurrency": 1, "per_host": 1, "min_delay_s": 0, "max_delay_s": 0, "max_wait_s": 0,
+            "max_bytes_per_s": 1, "timeout_s": 0.001, "retries": 0, "max_redirects": 0, "max_bytes": 1, "max_pixels": 1,
+            "image_size": 1,
         },
         "ingest": {"caption_max_chars": 1},
         "emit": {"samples_per_shard": 1},

@@ -85,8 +85,11 @@ TOMBSTONE = pa.schema(
 # equal runs differ. Rows of withheld pairs, sensitive rules and signals by them stay behind.
 _PRIVATE = {
     "signal": ("observed_at",),
-    "image": ("work_shard", "work_key", "work_offset", "work_bytes", "work_width_px", "work_height_px", "fetched_at"),
-}
+    "image": (
+        "asked_url", "work_shard", "work_key", "work_offset", "work_bytes", "work_width_px", "work_height_px", "etag",
+        "last_modified", "fetched_at",
+    ),
+}  # fmt: skip
 PUBLIC_TABLES = ("rejected", "rule", "signal", "image", "score", "duplicate", "shard")
 
 

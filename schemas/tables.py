@@ -133,12 +133,13 @@ HOST_FILE = Table(
         [
             _column("origin", pa.string(), "Scheme, host and port whose terms these are"),
             _column("kind", pa.string(), "robots_txt, ai_txt, tdmrep_json, rsl"),
-            _column("url", pa.string(), "URL that was asked for"),
+            _column("url", pa.string(), "URL that was asked for; of an earlier download, shard and row"),
             _optional("final_url", pa.string(), "URL that answered, after redirects"),
             _column("status", pa.int32(), "HTTP status; 0: no answer"),
             _optional("body", pa.binary(), "The body, cut at the size the protocol reads"),
             _optional("sha256", pa.string(), "SHA-256 of the body, hex"),
             _optional("error", pa.string(), "Why there is no answer"),
+            _optional("crawl_delay_s", pa.float64(), "Seconds between two requests that a robots.txt asks us for"),
             _column("fetched_at", UTC, "When it was asked"),
         ]
     ),
@@ -174,7 +175,8 @@ IMAGE = Table(
     pa.schema(
         [
             _PAIR_ID,
-            _column("status", pa.string(), "ok, opted_out (bytes not kept) or failed"),
+            _column("asked_url", pa.string(), "URL that was asked for"),
+            _column("status", pa.string(), "ok, opted_out (bytes not kept), failed, or left for a later run"),
             _optional("http_status", pa.int32(), "Status of the last response"),
             _optional("final_url", pa.string(), "URL that answered, after redirects; null: nobody was asked"),
             _optional(
@@ -205,8 +207,10 @@ IMAGE = Table(
             _optional("work_bytes", pa.int64(), "Size of the rendition"),
             _optional("work_width_px", pa.int32(), "Width of the rendition"),
             _optional("work_height_px", pa.int32(), "Height of the rendition"),
+            _optional("etag", pa.string(), "ETag that the original came with, to be asked by"),
+            _optional("last_modified", pa.string(), "Last-Modified that it came with, likewise"),
             _column("fetched_at", UTC, "When it was asked for"),
-            _optional("error", pa.string(), "Reason code where status is failed"),
+            _optional("error", pa.string(), "Reason code where status is failed or left"),
         ]
     ),
 )
@@ -233,7 +237,11 @@ DROPPED = Table(
         [
             _PAIR_ID,
             _column("stage", pa.string(), "The stage that dropped it"),
-            _column("reason", pa.string(), "Reason code, such as deny:robots_txt, failed:http_404, near_duplicate"),
+            _column(
+                "reason",
+                pa.string(),
+                "Reason code, such as deny:robots_txt, failed:http_404, left:pause, near_duplicate",
+            ),
             _optional("evidence", pa.string(), "What decided: source and raw statement, or measure and limit"),
         ]
     ),

@@ -88,7 +88,7 @@ def test_the_exit_codes_are_those_of_the_errors():
     codes = {int(row[0]): row[1] for row in rows(section(README, "What it is for"))}
     assert codes[errors.InputError.exit_code].startswith("bad")
     assert codes[errors.Refused.exit_code].startswith("refused")
-    assert set(codes) == {0, 1, 2, 3}
+    assert set(codes) == {0, 1, 2, 3, 4}
 
 
 def test_the_demo_prints_the_numbers_of_the_readme(sample):

@@ -193,7 +193,7 @@ HOSTILE: dict[str, tuple[Behaviour, str]] = {
     "pay": (says(b"HTTP/1.1 402 Payment Required\r\nContent-Length: 0\r\n\r\n"), "failed:http_402"),
     "fails": (says(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"), "failed:http_500"),
     "asks-for-a-century": (
-        says(b"HTTP/1.1 503 Busy\r\nRetry-After: 3153600000\r\nContent-Length: 0\r\n\r\n"), "failed:http_503",
+        says(b"HTTP/1.1 503 Busy\r\nRetry-After: 3153600000\r\nContent-Length: 0\r\n\r\n"), "left:pause",
     ),
     # Connections
     "closes": (says(), "failed:connect"),

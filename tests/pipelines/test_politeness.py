@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 
 import pytest
@@ -57,19 +58,19 @@ def test_an_overloaded_host_pauses_for_all_requests(status):
 
 
 def test_a_host_that_wants_a_long_pause_is_given_up():
-    host = Host(Manners(max_pause_s=30))
+    host = Host(Manners(max_delay_s=30))
     host.answered(429, 3600, 1)
     assert host.down == "answered 429 and asked for a pause of 3600 s"
 
 
 def test_a_host_that_wants_pause_after_pause_is_given_up():
-    host = Host(Manners(max_paused_s=50))
+    host = Host(Manners(max_wait_s=50))
     for pause_s in (20, 40, 60):
         host.answered(503, min(pause_s, 30), 1)
     assert host.down == ""  # the same 30 s, told thrice
-    host = Host(Manners(max_paused_s=25))
+    host = Host(Manners(max_wait_s=25))
     host.answered(503, 30, 1)
-    assert "pauses of 30 s in all" in host.down
+    assert host.down == "wants waits of more than 25 s in all"
 
 
 def test_a_silent_host_is_given_up_and_an_answer_counts_anew():
@@ -83,6 +84,50 @@ def test_a_silent_host_is_given_up_and_an_answer_counts_anew():
     assert host.down == "no answer in 2 attempts, the last: dns: no such name"
 
 
+def test_a_crawl_delay_counts_from_the_answer_and_requests_go_one_by_one():
+    async def ask():
+        host = Host(Manners(per_host=4))
+        host.slow_down(0.01)
+        assert await host.enter_at_once()
+        host.asked()
+        await asyncio.sleep(0.02)
+        waits = [host.wait_s]
+        host.answered(200, None, 1)
+        host.ended()
+        waits.append(host.wait_s)
+        await host.enter()
+        return [*waits, host.wait_s]
+
+    first, second, third = asyncio.run(ask())
+    assert first == 0.01 and 0 < second <= 0.01 and third <= 0
+
+
+def test_a_crawl_delay_goes_on_from_when_the_host_was_asked_elsewhere():
+    host, now = Host(Manners()), datetime.now(UTC)
+    host.slow_down(50, now - timedelta(seconds=20))
+    assert 29 < host.wait_s <= 30
+    host.slow_down(10, now - timedelta(days=1))
+    assert 29 < host.wait_s <= 30
+
+
+@pytest.mark.parametrize(("min_delay_s", "code"), [(0, "crawl_delay"), (90, "")])
+def test_a_crawl_delay_beyond_the_bound_leaves_the_host(min_delay_s, code):
+    host = Host(Manners(max_delay_s=60, min_delay_s=min_delay_s))
+    host.slow_down(80)
+    assert host.code == code
+
+
+def test_a_pause_lasts_into_later_runs_and_no_longer_than_a_day():
+    host, now = Host(Manners()), datetime.now(UTC)
+    host.answered(503, 10**9, 1)
+    assert host.code == "pause" and host.until is not None
+    assert timedelta(hours=23) < host.until - now < timedelta(hours=25)
+    again, over = Host(Manners()), Host(Manners())
+    again.pause_until(host.until)
+    over.pause_until(now - timedelta(seconds=1))
+    assert (again.code, over.code) == ("pause", "")
+
+
 def test_backoff_doubles_up_to_the_longest_pause():
-    manners = Manners(backoff_s=0.5, max_pause_s=3)
+    manners = Manners(backoff_s=0.5, max_delay_s=3)
     assert [manners.backoff(attempt) for attempt in (1, 2, 3, 4, 5000)] == [0.5, 1, 2, 3, 3]

@@ -30,6 +30,8 @@ def test_paths_start_at_the_config_file(tmp_path):
         ({"sources": [{"path": "a", "name": "x"}, {"path": "b", "name": "x"}]}, "two are called 'x'"),
         ({"workers": True}, r"config\.workers: is True; expected a whole number"),
         ({"fetch": {"concurrency": 0}}, r"config\.fetch\.concurrency: is 0; expected at least 1"),
+        ({"fetch": {"max_bytes_per_s": 0}}, r"config\.fetch\.max_bytes_per_s: is 0; expected at least 1"),
+        ({"fetch": {"max_delay_s": -1}}, r"config\.fetch\.max_delay_s: is -1\.0; expected at least 0"),
         ({"balance": {"max_per_templates": 9}}, r"unknown key 'max_per_templates'\. Did you mean 'max_per_template'\?"),
         ({"balance": {"max_per_template": 0}}, r"config\.balance\.max_per_template: is 0; expected at least 1"),
         ({"balance": {"template_min_jaccard": 0.5}}, r"template_min_jaccard: is 0\.5; expected at least 0\.7"),

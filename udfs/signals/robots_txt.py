@@ -7,6 +7,7 @@ agents by prefix, and neither can tell "allowed by a rule" from "no rule", which
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ KIND = "robots_txt"
 SOURCE = "/robots.txt"
 
 _NOTHING = Evidence(KIND, NONE, source=SOURCE)
+_SECONDS = re.compile(rb"\d+(\.\d*)?|\.\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,15 @@ class Robots:
             self._choices[agent] = choose(groups, agent)
         own = [line for line in self._choices[agent].lines if line.name == name]
         return own, [line for line in self._preamble if line.name == name]
+
+    def crawl_delay_s(self, agent: str) -> float | None:
+        """Seconds between two requests that the groups of an agent ask for, the most of several; None: no word of it.
+
+        RFC 9309 does not know the line. So it begins no group and belongs to the one that it stands in.
+        """
+        own = (line.value for line in choose(self._groups, agent).lines if line.name == "crawl-delay")
+        found = [float(seconds.group()) for value in own if (seconds := _SECONDS.match(value))]
+        return max(found, default=None)
 
     def _by_proxy(self, target: Target) -> Evidence | None:
         for other, rules in self._proxy_rules().items():

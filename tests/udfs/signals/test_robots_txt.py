@@ -23,6 +23,25 @@ def test_status(status, verdict):
     assert file.verdict(URL, "fairshard").verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("body", "delay_s"),
+    [
+        (b"", None),
+        (b"User-agent: *\nDisallow: /x\nCrawl-delay: 2.5 # seconds\n", 2.5),
+        (b"User-agent: otherbot\nCrawl-delay: 9\n\nUser-agent: *\nDisallow:\n", 9),  # no rule between: one group
+        (b"User-agent: otherbot\nDisallow: /\nCrawl-delay: 9\n\nUser-agent: *\nDisallow:\n", None),
+        (b"User-agent: *\nCrawl-delay: 9\nDisallow: /y\n\nUser-agent: FairShard\nAllow: /\n", None),  # ours alone
+        (b"User-agent: fairshard\nAllow: /\ncrawl-delay: 1\n\nUser-agent: fairshard\nCrawl-Delay: 3s\n", 3),
+        (b"Crawl-delay: 9\nUser-agent: *\nAllow: /\n", None),  # belongs to nobody
+        (b"User-agent: *\nCrawl-delay: soon\nCrawl-delay: -5\nCrawl-delay:\nCrawl-delay: .5\n", 0.5),
+        (b"User-agent: *\nCrawl-delay: " + b"9" * 400, float("inf")),
+        (b"<html>\nUser-agent: *\nCrawl-delay: 9\n", None),
+    ],
+)
+def test_crawl_delay_of_the_group_that_counts(body, delay_s):
+    assert robots_txt.parse(body).crawl_delay_s("fairshard") == delay_s
+
+
 def test_evidence_shows_the_winning_line():
     file = robots_txt.parse(b"User-agent: *\nAllow: /x\nDISALLOW:/x/y # ours\n")
     evidence = file.verdict(URL, "fairshard")
