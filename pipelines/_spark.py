@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -96,7 +97,8 @@ class SparkEngine:
         # The plan is cut off here: a plan is a tree, in which a step that others read several times occurs as often.
         # Spark would plan all of it anew in each query, for longer than it computes.
         frame = self._query(*self._steps.compile(sql, params))
-        frame = frame.checkpoint() if self._spark.sparkContext.getCheckpointDir() else frame.localCheckpoint()
+        with self._without_constraints():
+            frame = frame.checkpoint() if self._spark.sparkContext.getCheckpointDir() else frame.localCheckpoint()
         self._steps.forget(name)
         frame.createOrReplaceTempView(name)
 
@@ -122,6 +124,21 @@ class SparkEngine:
         for table in self._spark.catalog.listTables():
             if table.isTemporary:
                 self._spark.catalog.dropTempView(table.name)  # Spark frees what was kept once nobody can name it
+
+    @contextmanager
+    def _without_constraints(self) -> Iterator[None]:
+        """What is kept takes no constraints along.
+
+        They name columns that the plan has lost when it is cut off, and Spark 4 looks for them in the next UNION, in
+        vain: NoSuchElementException out of ``rewriteConstraints``.
+        """
+        key = "spark.sql.constraintPropagation.enabled"
+        before = self._spark.conf.get(key)
+        self._spark.conf.set(key, "false")
+        try:
+            yield
+        finally:
+            self._spark.conf.set(key, before or "true")
 
     def close(self) -> None:
         """The session belongs to whoever started it."""
