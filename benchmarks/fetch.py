@@ -19,12 +19,13 @@ img2dataset ``download()`` in two processes with sha256 to WebDataset shards, an
             in a pool of two processes; and the same of the originals, PDQ in eight orientations, which is what
             fairshard stores (timed on every tenth and scaled).
 
-Measured on two quiet cores, medians of three runs in seconds: fairshard to fingerprints and tars 13.2, to released
-shards 14.0, to the release 14.9; img2dataset alone 17.3, with the loop 28.4, with two hashing processes 24.5, with the
-originals' hashes 60.5. So fairshard is 2.1 times as fast as the peer (2.12, 2.13, 2.27), to released shards 2.0 times
-(1.98, 2.01, 2.14), to the release 1.9 times; against two hashing processes 1.8, 1.7 and 1.6 times. ``--dihedral`` costs
-0.7 s. What limits it is pixels, by a profile some 4.8 ms of CPU a picture: decoding 1.6, resizing and encoding 1.8
-(OpenCV's area filter alone 1.3), PDQ 0.7, pHash 0.4; requests, evidence and rows take another 0.7.
+Measured on two quiet cores, medians of two runs in seconds: fairshard to fingerprints and tars 12.2, to released
+shards 13.0, to the release 13.8; img2dataset alone 16.7, with the loop 26.8, with two hashing processes 23.1, with the
+originals' hashes 56.4. So fairshard is 2.2 times as fast as the peer (2.26, 2.14), to released shards 2.1 times (2.12,
+2.01), to the release 1.9 times; against two hashing processes 1.9, 1.8 and 1.7 times. ``--dihedral`` cost 0.7 s in an
+earlier run. One run each: over TLS 12.7 against 33.9, 2.7 times; 8,000 pictures of 64 px on one core 11.1 against 34.9
+of img2dataset alone, 3.2 times. What limits it is pixels: of some 4.6 ms of CPU a picture, decoding takes 1.6, resizing
+and encoding 1.8 (OpenCV's area filter alone 1.3), PDQ 0.4, pHash 0.4; requests, evidence and rows take another 0.7.
 """
 
 from __future__ import annotations
