@@ -203,7 +203,7 @@ def _from_here(request: web.Request) -> bool:
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
     if origin is not None:
-        return urlsplit(origin).netloc.lower() == request.headers.get("Host", "").lower() and origin != "null"
+        return origin.lower().partition("://")[2] == request.headers.get("Host", "").lower()
     return site in (None, "same-origin")
 
 

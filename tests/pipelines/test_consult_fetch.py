@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
-import threading
 from collections import Counter
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -15,6 +13,7 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner
 from crawl_world import HOST_FILES, OPEN, World, make
+from logged_web import logged_web
 from PIL import Image
 from small_world import picture
 
@@ -272,31 +271,13 @@ def test_a_partition_that_does_not_exist_is_named(world):
 def loopback_site(data: bytes):
     """A plain server on loopback, not a proxy: gives its URL and the paths it was asked for."""
     asked: list[str] = []
-    ready, ports, loops = threading.Event(), [], []
 
     async def answer(request):
         asked.append(request.path)
         return web.Response(body=data, status=200 if request.path.endswith(".jpg") else 404)
 
-    async def serve():
-        runner = web.ServerRunner(web.Server(answer, access_log=None), shutdown_timeout=0)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        stop = asyncio.Event()
-        loops.append((asyncio.get_running_loop(), stop))
-        ports.append(runner.addresses[0][1])
-        ready.set()
-        await stop.wait()
-        await runner.cleanup()
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
-    thread.start()
-    ready.wait()
-    try:
-        yield f"http://127.0.0.1:{ports[0]}", asked
-    finally:
-        loops[0][0].call_soon_threadsafe(loops[0][1].set)
-        thread.join()
+    with logged_web(answer) as site:
+        yield site.proxy_url, asked
 
 
 @pytest.mark.parametrize("allowed", [False, True])

@@ -119,6 +119,7 @@ def test_text_from_outside_is_text(site):
         ("PUT", "/", {}, 405),
         ("POST", "/opt-out", {"Origin": "http://evil.example"}, 403),
         ("POST", "/opt-out", {"Origin": "null"}, 403),
+        ("POST", "/opt-out", {"Origin": "http://["}, 403),
         ("POST", "/opt-out", {"Sec-Fetch-Site": "cross-site"}, 403),
         ("POST", "/picture", {"Origin": "http://127.0.0.1:1"}, 403),
         ("POST", "/picture", {}, 400),
