@@ -8,11 +8,12 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..schemas import config as configs
+from ..schemas import typed_yaml
 from ..schemas.config import Job
 from ._fetch_progress import in_words
 from ._output import AS_JSON, STDOUT, print_funnel, print_json
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .train import TrainResult
 
 CONFIG = click.argument("config", type=click.Path(dir_okay=False))
+SET = click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", callback=lambda ctx, param, given: _changes(given),
+                   help="Instead of the config's value, such as fetch.proxy=http://proxy:3128. May be repeated.")  # fmt: skip
 RELEASE = click.option("--release", required=True, type=click.Path(file_okay=False), help="The release.")
 
 
@@ -53,8 +56,9 @@ def demo(folder: str, no_train: bool, as_json: bool) -> None:
 @CONFIG
 @click.option("--policy", metavar="POLICY",
               help="Judge what an earlier run has recorded by this policy: a preset, or a file.")  # fmt: skip
+@SET
 @AS_JSON
-def plan(config: str, policy: str | None, as_json: bool) -> None:
+def plan(config: str, policy: str | None, changes: dict[str, Any], as_json: bool) -> None:
     """Check config, policy, sources and registries; show the stages. Writes and requests nothing.
 
     \b
@@ -63,7 +67,7 @@ def plan(config: str, policy: str | None, as_json: bool) -> None:
     """
     from . import plan as plans
 
-    found = plans.run(configs.load(config), policy)
+    found = plans.run(configs.load(config, changes), policy)
     if as_json:
         print_json(found)
     else:
@@ -84,6 +88,7 @@ def plan(config: str, policy: str | None, as_json: bool) -> None:
 @click.option("--engine", type=click.Choice(["duckdb", "spark"]), help="Where SQL runs.  [config: engine]")
 @click.option("--compute", type=click.Choice(["local", "dask", "spark"]),
               help="Where pixels are worked on.  [config: compute]")  # fmt: skip
+@SET
 @AS_JSON
 def run(
     config: str,
@@ -94,6 +99,7 @@ def run(
     refresh: bool,
     engine: str | None,
     compute: str | None,
+    changes: dict[str, Any],
     as_json: bool,
 ) -> None:
     """Run a job from its lists to its release. Run it again to resume; what is done is not done again.
@@ -107,6 +113,7 @@ def run(
     fairshard run job.yaml --only fetch --partition 0003     one of several that go side by side
     fairshard run job.yaml --retry timeout,5xx       what failed so, again; never what opted out
     fairshard run job.yaml --refresh                 has anybody opted out, has a picture changed or gone?
+    fairshard run job.yaml --set work_dir=june/work --set release_dir=june/release
     """
     from . import _again, _run
 
@@ -118,7 +125,7 @@ def run(
     if (retry is not None or refresh) and (partitions or "fetch" not in stages):
         raise click.UsageError("--retry and --refresh go with a run of all partitions of fetch")
     classes = _again.classes(retry) if retry is not None else ()
-    job = _with(configs.load(config), engine=engine, compute=compute)
+    job = _with(configs.load(config, changes), engine=engine, compute=compute)
     found = _run.run(job, stages, partitions, retry=classes, refresh=refresh)
     left = {stage["stage"]: stage["left"] for stage in found["stages"] if "left" in stage and stage["stage"] in stages}
     if as_json:
@@ -134,10 +141,37 @@ def run(
     raise SystemExit(4 if left else 0)
 
 
+@click.command(short_help="Get a job's registries anew from where they are kept.")
+@CONFIG
+@SET
+@AS_JSON
+def pull(config: str, changes: dict[str, Any], as_json: bool) -> None:
+    """Get anew, from where 'pull_from' says, every registry that has it.
+
+    A new file takes the place of the last only once it has been read, and not if it has lost half of its entries.
+    Exits with 3 if one could not be pulled: its last file stays.
+
+    \b
+    fairshard pull job.yaml
+    """
+    from . import pull as pulls
+
+    found = pulls.pull(configs.load(config, changes))
+    if as_json:
+        print_json([dataclasses.asdict(pulled) for pulled in found])
+    for pulled in found:
+        if not as_json:
+            click.echo(pulls.line(pulled))
+        if pulled.error:
+            click.echo(f"fairshard: {pulled.error}", err=True)
+    raise SystemExit(3 if any(pulled.error for pulled in found) else 0)
+
+
 @click.command(short_help="Train a CLIP model on exactly what a job released.")
 @CONFIG
+@SET
 @AS_JSON
-def train(config: str, as_json: bool) -> None:
+def train(config: str, changes: dict[str, Any], as_json: bool) -> None:
     """Train a CLIP model on the release of a job, exactly as published. Needs the extra [train].
 
     The model, its losses and its retrieval go into run_dir of the config. Run it again to resume.
@@ -147,7 +181,7 @@ def train(config: str, as_json: bool) -> None:
     """
     from . import train as trains
 
-    job = configs.load(config)
+    job = configs.load(config, changes)
     found = trains.run(job.release_dir, job.run_dir, job.config.train)
     if as_json:
         print_json(found)
@@ -180,8 +214,9 @@ def audit() -> None:
 
 @audit.command(name="config", short_help="Memorisation, leakage, later opt-outs of a run.")
 @CONFIG
+@SET
 @AS_JSON
-def audit_config(config: str, as_json: bool) -> None:
+def audit_config(config: str, changes: dict[str, Any], as_json: bool) -> None:
     """Memorisation, leakage and later opt-outs of the run of a job, by the registries as they are today.
 
     Exits with 1 if a measure is over its limit. Needs the extra [train].
@@ -191,7 +226,7 @@ def audit_config(config: str, as_json: bool) -> None:
     """
     from . import audit as audits
 
-    found = audits.run(configs.load(config))
+    found = audits.run(configs.load(config, changes))
     if as_json:
         print_json({"out_dir": str(found.out_dir), "rows": found.rows})
     else:
@@ -235,7 +270,7 @@ def audit_text(file: str, release: str, as_json: bool) -> None:
     _print_audit(audits.text(file, release), as_json)
 
 
-COMMANDS = {command.name: command for command in (demo, plan, run, train, audit)}
+COMMANDS = {command.name: command for command in (demo, plan, pull, run, train, audit)}
 
 
 def _program() -> str:
@@ -261,6 +296,16 @@ def _print_run(found: TrainResult) -> None:
     click.echo(f"model: {found.checkpoint}{' (was done)' if found.already_done else ''}")
     for direction, scores in found.record["retrieval"].items():
         click.echo(f"{direction}: {json.dumps(scores)}")
+
+
+def _changes(given: tuple[str, ...]) -> dict[str, Any]:
+    found = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise click.BadParameter(f"'{text}' is not of the form KEY=VALUE")
+        found[key] = typed_yaml.parse(f"value: {value}", f"--set {key}")["value"]
+    return found
 
 
 def _with(job: Job, **overrides: str | None) -> Job:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +48,7 @@ class Registry:
         max_age_days: refuse the run if the file is older; the policy's limit if not given.
         max_malformed: share of its entries that may be unreadable; more end the run (exit code 2).
         sensitive: its keys never appear in anything published.
+        pull_from: where ``fairshard pull`` gets the file anew: a path or URL, as ``path``.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Registry:
     max_age_days: float | None = None
     max_malformed: float = 0.05
     sensitive: bool = False
+    pull_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -293,14 +296,21 @@ class Job:
         return self.path(self.config.audit_dir)
 
 
-def load(path: str | Path) -> Job:
+def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Job:
     """Read, type-check and complete a config file.
+
+    Args:
+        path: of the file.
+        changes: values that take the place of the file's, by key; ``fetch.proxy`` is ``proxy`` of ``fetch``.
 
     Raises:
         ConfigError: anything wrong in it or in its policy, with the nearest known key named.
     """
     path = Path(path)
-    return from_mapping(typed_yaml.parse_file(path), path.resolve().parent, str(path))
+    values = typed_yaml.parse_file(path)
+    for key, value in (changes or {}).items():
+        _set(values, key.split("."), value, str(path))
+    return from_mapping(values, path.resolve().parent, str(path))
 
 
 def from_mapping(values: dict[str, Any], folder: Path, where: str = "config") -> Job:
@@ -316,6 +326,19 @@ def from_mapping(values: dict[str, Any], folder: Path, where: str = "config") ->
         )
     check_folders(job, where)
     return job
+
+
+def _set(values: dict[str, Any], keys: Sequence[str], value: Any, where: str) -> None:
+    first, *rest = keys
+    if not rest:
+        values[first] = value
+        return
+    section = values.setdefault(first, {})
+    if not isinstance(section, dict):
+        raise ConfigError(
+            f"{where}.{first}", "has no keys that could be set", f"--set {first}=VALUE for the whole of it"
+        )
+    _set(section, rest, value, f"{where}.{first}")
 
 
 def check_folders(job: Job, where: str) -> None:

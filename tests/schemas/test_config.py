@@ -106,3 +106,23 @@ def test_a_fingerprint_follows_the_values(tmp_path):
 def test_errors_survive_the_way_home_from_a_worker(error):
     again: FairshardError = pickle.loads(pickle.dumps(error))
     assert (str(again), again.exit_code, again.__dict__) == (str(error), error.exit_code, error.__dict__)
+
+
+def test_values_set_from_outside_take_the_place_of_the_files(tmp_path):
+    (tmp_path / "job.yaml").write_text("work_dir: w\nrelease_dir: r\nsources: [{path: a.csv}]\nfetch: {retries: 1}\n")
+    job = config.load(tmp_path / "job.yaml", {"work_dir": "june", "fetch.retries": 4, "dedup.exact": False})
+    assert (job.work_dir, job.config.fetch.retries, job.config.dedup.exact) == (str(tmp_path / "june"), 4, False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fetch.retrys": 1}, r"job\.yaml\.fetch: unknown key 'retrys'\. Did you mean 'retries'\?"),
+        ({"work_dir.x": 1}, r"job\.yaml\.work_dir: has no keys that could be set"),
+        ({"fetch.retries": "many"}, r"fetch\.retries: is 'many'; expected a whole number"),
+    ],
+)
+def test_what_is_set_wrongly_is_named(tmp_path, changes, message):
+    (tmp_path / "job.yaml").write_text("work_dir: w\nrelease_dir: r\nsources: [{path: a.csv}]\n")
+    with pytest.raises(ConfigError, match=message):
+        config.load(tmp_path / "job.yaml", changes)
