@@ -167,6 +167,29 @@ def pull(config: str, changes: dict[str, Any], as_json: bool) -> None:
     raise SystemExit(3 if any(pulled.error for pulled in found) else 0)
 
 
+@click.command(short_help="A job's latest release against today's opt-outs; the next one.")
+@CONFIG
+@SET
+@AS_JSON
+def recheck(config: str, changes: dict[str, Any], as_json: bool) -> None:
+    """Check a job's latest release whole; make the next one without what the job's registries forbid today.
+
+    The next release of 'release' is called release-2, then release-3, and lies beside it. If no pair is forbidden, nothing
+    is written. Exits with 3 if a registry is missing or too old. Needs the extra [report].
+
+    \b
+    fairshard recheck job.yaml
+    """
+    from . import recheck as rechecks
+    from . import takedown as takedowns
+
+    folder, taken = rechecks.recheck(configs.load(config, changes))
+    if as_json:
+        print_json({"checked": folder, **dataclasses.asdict(taken)})
+    else:
+        click.echo(f"checked: {folder}\n{takedowns.text(taken)}")
+
+
 @click.command(short_help="Train a CLIP model on exactly what a job released.")
 @CONFIG
 @SET
@@ -270,7 +293,7 @@ def audit_text(file: str, release: str, as_json: bool) -> None:
     _print_audit(audits.text(file, release), as_json)
 
 
-COMMANDS = {command.name: command for command in (demo, plan, pull, run, train, audit)}
+COMMANDS = {command.name: command for command in (demo, plan, pull, run, recheck, train, audit)}
 
 
 def _program() -> str:

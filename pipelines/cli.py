@@ -20,7 +20,7 @@ from ..schemas.errors import FairshardError
 
 # The module of each verb, which holds a command of its name.
 VERBS = {
-    **dict.fromkeys(("demo", "plan", "pull", "run", "train", "audit"), "_job_verbs"),
+    **dict.fromkeys(("demo", "plan", "pull", "run", "recheck", "train", "audit"), "_job_verbs"),
     **dict.fromkeys(
         ("explain", "lookup", "verify", "sign", "takedown", "diff", "attribution", "report", "serve"), "_release_verbs"
     ),

@@ -37,7 +37,7 @@ from ._registries import Loaded, warn_of_age
 from ._release import MANIFEST, TOMBSTONES, Release
 from .verify import loaded
 
-__all__ = ["Taken", "takedown", "text"]
+__all__ = ["Taken", "next_release", "secret_names", "takedown", "text"]
 
 
 def takedown(
@@ -61,15 +61,28 @@ def takedown(
     """
     if not registries and not sensitive:
         raise InputError("takedown", "is given no registry", "--registry SCOPE=FILE")
+    manifest = _manifest.load(Release(folder))
+    return next_release(folder, out, _registries(registries, sensitive, manifest), now or datetime.now(UTC))
+
+
+def next_release(folder: str, out: str, lists: Sequence[Loaded], now: datetime) -> Taken:
+    """The same by registries that have been read.
+
+    Args:
+        folder, out, now: as ``takedown`` has them.
+        lists: the registries. Those of ``secret_names`` have to be sensitive.
+
+    Raises:
+        InputError, ReleaseError, MissingExtra: as ``takedown``.
+    """
     _card.require()
     old = Release(folder)
     manifest = _manifest.load(old)
-    lists = _registries(registries, sensitive, manifest)
     _require_free(old, out)
     read = ("pairs/", "tables/", TOMBSTONES)
     require_whole(old, manifest, sorted(name for name in {*old.files(), *manifest["files"]} if name.startswith(read)))
     rules = pa.concat_tables([each.rules for each in lists])
-    policy, now = typed_yaml.build(Policy, manifest["policy"], f"{MANIFEST}: policy"), now or datetime.now(UTC)
+    policy = typed_yaml.build(Policy, manifest["policy"], f"{MANIFEST}: policy")
     warn_of_age(lists, policy, now)
     # A sensitive rule also silences what is told of pairs that were dropped for other reasons, as in `emit`.
     pairs = SHOWN if any(each.registry.sensitive for each in lists) else RELEASED
@@ -103,17 +116,26 @@ def text(taken: Taken) -> str:
 
 def _registries(plain: Sequence[str], sensitive: Sequence[str], manifest: dict[str, Any]) -> list[Loaded]:
     """All lists, read. One that the release or an earlier takedown calls sensitive by its name stays so."""
-    try:
-        earlier = [entry for takedown in manifest.get("takedowns", []) for entry in takedown["registries"]]
-        entries = [*manifest.get("registries", []), *earlier]
-        secret = {posixpath.splitext(entry["name"])[0] for entry in entries if entry["sensitive"]}
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ReleaseError(MANIFEST, "has a malformed entry in 'registries' or 'takedowns'", "as released") from error
+    secret = secret_names(manifest)
     by_name = [_stem(text) in secret for text in plain]
     return [
         *(each for text, known in zip(plain, by_name, strict=True) for each in loaded([text], sensitive=known)),
         *loaded(sensitive, sensitive=True),
     ]
+
+
+def secret_names(manifest: dict[str, Any]) -> set[str]:
+    """What the lists are called, without ending, that a release or an earlier takedown calls sensitive.
+
+    Raises:
+        ReleaseError: the manifest is not as it was released.
+    """
+    try:
+        earlier = [entry for takedown in manifest.get("takedowns", []) for entry in takedown["registries"]]
+        entries = [*manifest.get("registries", []), *earlier]
+        return {posixpath.splitext(entry["name"])[0] for entry in entries if entry["sensitive"]}
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ReleaseError(MANIFEST, "has a malformed entry in 'registries' or 'takedowns'", "as released") from error
 
 
 def _stem(text: str) -> str:

@@ -1,7 +1,7 @@
 """Runs the DAG with ``dag.test()``, in a process of its own: Airflow takes its settings when it is imported.
 
-Says what the DAG folder holds; then, for each configuration of a run that comes in, the state of the run and of its tasks.
-A line of JSON each.
+Says what the DAG folder holds; then, for each DAG and configuration of a run that come in, the state of the run and of its
+tasks. A line of JSON each.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def main() -> None:
     heavy = sorted({"duckdb", "fairshard.pipelines", "fairshard.schemas", "pyarrow", "torch"} & set(sys.modules))
     say(answers, {"import_errors": bag.import_errors, "dags": sorted(bag.dags), "heavy": heavy})
     for line in sys.stdin:
-        run = bag.dags["fairshard_curate"].test(run_conf=json.loads(line))
+        dag_id, params = json.loads(line)
+        run = bag.dags[dag_id].test(run_conf=params)
         tasks = [
             {"task": task.task_id, "index": task.map_index, "state": task.state, "attempts": task.try_number}
             for task in run.get_task_instances()

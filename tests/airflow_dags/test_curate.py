@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
-import yaml
-from click.testing import CliRunner, Result
+from airflow_process import BIN, fairshard, settings, started, states, write_config
 
-from fairshard import airflow_dags
 from fairshard.examples.sample_web import FOLDER
 from fairshard.examples.sample_web.server import SampleWeb
-from fairshard.pipelines.cli import main
 
 if find_spec("airflow") is None:  # it is not imported here: that would make folders in the user's home
     pytest.skip("needs the extra [airflow]", allow_module_level=True)
 
-BIN = Path(sys.executable).parent
+DAGS = ["fairshard_curate", "fairshard_recheck_optouts", "fairshard_refresh_registries", "fairshard_train_and_audit"]
 ALONE = ["plan", "ingest", "consult", "fetch.groups", "fetch.rest", "screen", "filter", "dedup", "balance", "emit"]
 
 
@@ -33,51 +27,13 @@ def web():
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory):
-    """Environment of an Airflow with a database of its own."""
-    home = tmp_path_factory.mktemp("airflow")
-    found = os.environ | {
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": airflow_dags.__path__[0],
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-    }
-    subprocess.run([BIN / "airflow", "db", "migrate"], env=found, check=True, capture_output=True)
-    return found
-
-
-class Airflow:
-    """A process that holds the DAGs of a folder and runs one when asked."""
-
-    def __init__(self, settings: dict[str, str]):
-        self.log = Path(settings["AIRFLOW_HOME"]) / "log.txt"
-        with self.log.open("a") as log:
-            command = [sys.executable, Path(__file__).with_name("dag_runner.py")]
-            self.process = subprocess.Popen(command, env=settings, stdin=-1, stdout=-1, stderr=log, text=True)
-        self.found = self._answer()
-
-    def run(self, **params) -> dict:
-        assert self.process.stdin
-        print(json.dumps(params), file=self.process.stdin, flush=True)
-        return self._answer()
-
-    def _answer(self) -> dict:
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        assert line, self.log.read_text()[-5000:]
-        return json.loads(line)
-
-
-@contextmanager
-def started(settings: dict[str, str]):
-    airflow = Airflow(settings)
-    with airflow.process:  # closes its input and waits for it
-        yield airflow
+def environment(tmp_path_factory):
+    return settings(tmp_path_factory.mktemp("airflow"))
 
 
 @pytest.fixture(scope="module")
-def airflow(settings):
-    with started(settings) as running:
+def airflow(environment):
+    with started(environment) as running:
         yield running
 
 
@@ -88,67 +44,41 @@ def job(web, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first_run(airflow, job):
-    return airflow.run(config=str(job), fetch_tasks=2)
+    return airflow.run("fairshard_curate", config=str(job), fetch_tasks=2)
 
 
-def write_config(folder: Path, web: SampleWeb, **changes) -> Path:
-    """The sample's config with absolute paths, fewer partitions and less patience."""
-    config = yaml.safe_load((FOLDER / "config.yaml").read_text())
-    for item in config["sources"] + config["registries"]:
-        item["path"] = str(FOLDER / item["path"])
-    config |= {f"{name}_dir": str(folder / name) for name in ("work", "release", "run")}
-    config["workers"] = 1
-    config["consult"] = {"partitions": 2, "timeout_s": 3, "retries": 0}
-    config["fetch"] |= {"partitions": 4, "timeout_s": 3, "retries": 0, "proxy": web.proxy_url}
-    config["train"] = {"epochs": 1}
-    path = folder / "job.yaml"
-    path.write_text(yaml.safe_dump(config | changes))
-    return path
-
-
-def fairshard(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def states(run: dict) -> dict[str, str]:
-    return {f"{task['task']}[{task['index']}]": task["state"] for task in run["tasks"]}
-
-
-def expected(train: str) -> dict[str, str]:
-    done = [*(f"{name}[-1]" for name in ALONE), "fetch.partitions[0]", "fetch.partitions[1]"]
-    return {**dict.fromkeys(done, "success"), "train[-1]": train}
+DONE = [*(f"{name}[-1]" for name in ALONE), "fetch.partitions[0]", "fetch.partitions[1]"]
 
 
 def test_the_dag_file_is_read_without_fairshard_or_anything_heavy(airflow):
-    assert airflow.found == {"import_errors": {}, "dags": ["fairshard_curate"], "heavy": []}
+    assert airflow.found == {"import_errors": {}, "dags": DAGS, "heavy": []}
 
 
-def test_a_dag_file_of_ones_own_holds_its_own_dag_alone(settings, tmp_path):
+def test_a_dag_file_of_ones_own_holds_its_own_dag_alone(environment, tmp_path):
     lines = [
         "from fairshard.airflow_dags.curate import curate",
         "dag = curate('mine', config='/data/job.yaml', schedule='@weekly')",
     ]
     (tmp_path / "mine.py").write_text("\n".join(lines))
-    with started(settings | {"AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path)}) as airflow:
+    with started(environment | {"AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path)}) as airflow:
         assert airflow.found == {"import_errors": {}, "dags": ["mine"], "heavy": []}
 
 
 def test_a_run_makes_a_release(first_run, job):
     assert first_run["state"] == "success"
-    assert states(first_run) == expected(train="skipped")
+    assert states(first_run) == dict.fromkeys(DONE, "success")
     assert (job.parent / "release/manifest.json").exists()
     verified = fairshard("verify", job.parent / "release")
     assert (verified.exit_code, verified.output) == (0, "0 findings\n")
 
 
-def test_another_run_asks_for_nothing_changes_nothing_and_trains(first_run, airflow, job, web):
+def test_another_run_asks_for_nothing_and_changes_nothing(first_run, airflow, job, web):
     manifest = (job.parent / "release/manifest.json").read_bytes()
     web.clear_requests()
-    again = airflow.run(config=str(job), fetch_tasks=2, train=True)
-    assert states(again) == expected(train="success")
+    again = airflow.run("fairshard_curate", config=str(job), fetch_tasks=2)
+    assert states(again) == dict.fromkeys(DONE, "success")
     assert web.requests == []
     assert (job.parent / "release/manifest.json").read_bytes() == manifest
-    assert json.loads((job.parent / "run/run.json").read_text())["status"] == "done"
 
 
 def test_the_command_line_finds_nothing_left_to_do(first_run, job, web):
@@ -162,7 +92,7 @@ def test_a_missing_registry_fails_the_plan_at_once_and_nobody_is_asked(airflow, 
     registries = [{"name": "gone", "path": str(tmp_path / "gone.csv"), "scope": "url"}]
     job = write_config(tmp_path, web, registries=registries)
     web.clear_requests()
-    run = airflow.run(config=str(job))
+    run = airflow.run("fairshard_curate", config=str(job))
     assert run["state"] == "failed"
     assert {(task["state"], task["attempts"]) for task in run["tasks"] if task["task"] == "plan"} == {("failed", 1)}
     assert {task["state"] for task in run["tasks"] if task["task"] != "plan"} == {"upstream_failed"}
@@ -170,11 +100,11 @@ def test_a_missing_registry_fails_the_plan_at_once_and_nobody_is_asked(airflow, 
     assert not (tmp_path / "work").exists()
 
 
-def test_only_what_another_attempt_may_mend_is_retried(settings):
+def test_only_what_another_attempt_may_mend_is_retried(environment):
     code = """
 import json
 from airflow.sdk.exceptions import AirflowFailException
-from fairshard.airflow_dags.curate import final
+from fairshard.airflow_dags.tasks import final
 from fairshard.schemas.errors import *
 at = ("here", "is wrong")
 for error in (ConfigError(*at), MissingExtra(*at), RegistryError(*at), StageError(*at), ConnectionResetError()):
@@ -186,7 +116,7 @@ for error in (ConfigError(*at), MissingExtra(*at), RegistryError(*at), StageErro
     except Exception as raised:
         print(type(raised).__name__)
 """
-    done = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout.splitlines()[-5:] == [
         "exit code 2",
         "exit code 2",
@@ -196,17 +126,17 @@ for error in (ConfigError(*at), MissingExtra(*at), RegistryError(*at), StageErro
     ]
 
 
-def test_workers_of_a_task_do_not_import_the_main_program(settings, tmp_path):
+def test_workers_of_a_task_do_not_import_the_main_program(environment, tmp_path):
     program = tmp_path / "program.py"
     program.write_text("""
 if __name__ != "__main__":
     raise RuntimeError("the database is not for tasks")
-from fairshard.airflow_dags.curate import own_workers
+from fairshard.airflow_dags.tasks import own_workers
 from fairshard.pipelines._compute import open_compute
 with own_workers():
     print(sorted(open_compute("local", 2).map(abs, [-1, -2, -3])))
 """)
-    done = subprocess.run([sys.executable, program], env=settings, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1:] == ["[1, 2, 3]"], done.stderr[-3000:]
 
 
