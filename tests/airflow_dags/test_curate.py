@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from airflow_process import BIN, fairshard, settings, started, states, write_config
@@ -54,14 +55,13 @@ def test_the_dag_file_is_read_without_fairshard_or_anything_heavy(airflow):
     assert airflow.found == {"import_errors": {}, "dags": DAGS, "heavy": []}
 
 
-def test_a_dag_file_of_ones_own_holds_its_own_dag_alone(environment, tmp_path):
-    lines = [
-        "from fairshard.airflow_dags.curate import curate",
-        "dag = curate('mine', config='/data/job.yaml', schedule='@weekly')",
-    ]
-    (tmp_path / "mine.py").write_text("\n".join(lines))
+def test_a_dag_file_of_ones_own_holds_its_own_dags_alone(environment, tmp_path):
+    page = (Path(__file__).parents[2] / "docs/airflow.md").read_text()
+    first, second = (block.partition("```")[0] for block in page.split("```python\n")[1:3])
+    (tmp_path / "mine.py").write_text(f"from datetime import datetime\n{first}{second}")
     with started(environment | {"AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path)}) as airflow:
-        assert airflow.found == {"import_errors": {}, "dags": ["mine"], "heavy": []}
+        names = ["art_curate", "art_model", "art_recheck", "art_registries", "new_lists"]
+        assert airflow.found == {"import_errors": {}, "dags": names, "heavy": []}
 
 
 def test_a_run_makes_a_release(first_run, job):
