@@ -39,6 +39,7 @@ import open_clip
 import torch
 import webdataset as wds
 from open_clip_train import data, main
+from safetensors.torch import save_file
 
 from ..schemas.errors import ReleaseError
 
@@ -57,6 +58,8 @@ class Job:
         model_configs: folder with architectures that open_clip does not have.
         held_out: keys never trained on.
         tested: those of them that the model is tested on.
+        weights: file of the published weights, in ``out_dir``.
+        manifest_sha256: of the release's manifest, hex; it is written into the weights' header.
     """
 
     arguments: list[str]
@@ -71,6 +74,8 @@ class Job:
     batch_size: int
     held_out: list[str]
     tested: list[str]
+    weights: str
+    manifest_sha256: str
 
 
 class Journal:
@@ -181,16 +186,24 @@ def _journalled_evaluation(evaluate: Callable[..., Any], job: Job, journal: Jour
     return run
 
 
+def write_weights(job: Job) -> None:
+    """The last checkpoint's weights alone, without what training needs to go on, in a format that runs no code."""
+    last = torch.load(Path(job.out_dir, "checkpoints", f"epoch_{job.epochs}.pt"), map_location="cpu", weights_only=True)
+    weights = {name.removeprefix("module."): tensor.contiguous() for name, tensor in last["state_dict"].items()}
+    partial = Path(job.out_dir, f"{job.weights}.tmp")
+    save_file(weights, partial, metadata={"format": "pt", "release_manifest_sha256": job.manifest_sha256})
+    partial.replace(Path(job.out_dir, job.weights))
+
+
 def write_features(job: Job) -> None:
-    """Embed the tested samples with the last checkpoint, loaded as anyone would load it.
+    """Embed the tested samples with the published weights, loaded as anyone would load them.
 
     Writes features.npz: key string[n], image and text float32[n, d], rows of unit length.
     """
-    checkpoint = Path(job.out_dir, "checkpoints", f"epoch_{job.epochs}.pt")
     model: Any
     transform: Any
     model, _, transform = open_clip.create_model_and_transforms(
-        job.model, pretrained=str(checkpoint), force_image_size=job.image_size
+        job.model, pretrained=str(Path(job.out_dir, job.weights)), force_image_size=job.image_size
     )
     model.eval()
     _say(parameters=sum(parameter.numel() for parameter in model.parameters()), threads=torch.get_num_threads())
@@ -247,6 +260,7 @@ def run_job(path: str) -> None:
     adapt_open_clip(job, Journal(Path(job.out_dir, "metrics.jsonl")))
     main.main(job.arguments)
     logging.info("Embedding the held-out samples.")
+    write_weights(job)
     write_features(job)
 
 

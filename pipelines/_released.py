@@ -11,7 +11,7 @@ import json
 import re
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -62,11 +62,13 @@ class Release:
         folder: of the release; local, because open_clip's loader opens shards by file name.
         manifest_sha256: of manifest.json's bytes, 64 hex digits.
         shards: in the order of their names.
+        manifest: what it says.
     """
 
     folder: Path
     manifest_sha256: str
     shards: tuple[Shard, ...]
+    manifest: dict[str, Any] = field(repr=False)
 
 
 def read_release(folder: str | Path) -> Release:
@@ -80,13 +82,14 @@ def read_release(folder: str | Path) -> Release:
         content = path.read_bytes()
     except OSError as error:
         raise ReleaseError(str(path), f"cannot be read ({error.strerror})", "the manifest of a release") from error
-    files = _manifest_files(content, path)
+    manifest = _manifest(content, path)
+    files = manifest["files"]
     shards = tuple(
         Shard(name, _sha256(entry, path, name)) for name, entry in sorted(files.items()) if SHARD_NAME.fullmatch(name)
     )
     if not shards:
         raise ReleaseError(str(path), "lists no shard", "files named shards/*.tar")
-    return Release(Path(folder), hashlib.sha256(content).hexdigest(), shards)
+    return Release(Path(folder), hashlib.sha256(content).hexdigest(), shards, manifest)
 
 
 def verified_samples(release: Release) -> list[Sample]:
@@ -105,15 +108,14 @@ def verified_samples(release: Release) -> list[Sample]:
     return samples
 
 
-def _manifest_files(content: bytes, path: Path) -> dict[str, Any]:
+def _manifest(content: bytes, path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(content)
     except ValueError as error:
         raise ReleaseError(str(path), f"is not JSON ({error})", "the manifest of a release") from error
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(files, dict):
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise ReleaseError(str(path), "has no 'files'", "a mapping of file names to their hashes")
-    return files
+    return manifest
 
 
 def _sha256(entry: Any, path: Path, name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from ..schemas.errors import ReleaseError
 from ..schemas.train_config import TrainConfig
 from ._held_out import Split, split_samples
 from ._released import Release, read_release, verified_samples
+from ._trainer_process import WEIGHTS
 
 _TRAIN = "Run `fairshard train CONFIG` first"
-_CHECKPOINT = re.compile(r"checkpoints/epoch_\d+\.pt")
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def run_record(folder: Path) -> dict[str, Any]:
         raise ReleaseError(str(path), "is of a run that has not ended", "a finished run", _TRAIN)
     checkpoint, release, config = (record.get(key) for key in ("checkpoint", "release", "config"))
     stated = isinstance(release, dict) and isinstance(release.get("manifest_sha256"), str) and isinstance(config, dict)
-    if not stated or not isinstance(checkpoint, str) or not _CHECKPOINT.fullmatch(checkpoint):
+    if not stated or checkpoint != WEIGHTS:
         raise ReleaseError(str(path), "does not name a release, a config and a checkpoint", "what train writes", _TRAIN)
     if not (path.parent / checkpoint).is_file():
         raise ReleaseError(str(path.parent / checkpoint), "does not exist", "the run's checkpoint", _TRAIN)

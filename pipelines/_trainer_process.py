@@ -17,6 +17,7 @@ from ._held_out import Split
 from ._progress import Bar, bar
 from ._released import Release
 
+WEIGHTS = "model.safetensors"
 MODULE = f"{__package__}._clip_trainer"
 # Adam's settings of the CLIP paper (Radford et al. 2021, table 18) for ViTs, which open_clip takes for every
 # architecture with "vit" in its name. Stated here because its choice would go by our architecture's name.
@@ -37,6 +38,8 @@ def trainer_job(release: Release, out: Path, split: Split, config: TrainConfig) 
         "model_configs": str(Path(__file__).parent / "model_configs"),
         "held_out": [sample.key for sample in split.held_out],
         "tested": [sample.key for sample in split.tested],
+        "weights": WEIGHTS,
+        "manifest_sha256": release.manifest_sha256,
     }
 
 

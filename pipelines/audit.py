@@ -37,11 +37,12 @@ from ._audit_row import Row, over, row
 from ._recheck import violations
 from ._release import MANIFEST, Release
 from ._trained import Trained, read_run
+from ._trainer_process import WEIGHTS
 
 __all__ = ["READS", "WRITES", "AuditResult", "images", "line", "run", "summary", "text"]
 
 READS = ("manifest.json", "shards/*.tar", "pairs/*.parquet", "tables/*.parquet", "run.json", "held_out.txt",
-         "checkpoints/epoch_*.pt")  # fmt: skip
+         WEIGHTS)  # fmt: skip
 WRITES = ("audit.parquet", "audit.json", "memorisation.png")
 FORMAT = "fairshard-audit/1"
 _SHOWN = 10

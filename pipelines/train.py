@@ -1,6 +1,7 @@
 """train: a CLIP model on exactly the shards of a release, and a record that says so.
 
-The loop, the loader and the checkpoints are open_clip's own (see ``_clip_trainer``). Before anything is
+The loop, the loader and the checkpoints are open_clip's own (see ``_clip_trainer``); the weights are published as
+safetensors, with a model card and a bill of materials (see ``_model_papers``). Before anything is
 trained every shard is hashed and compared with the manifest; a run folder names the manifest by its hash.
 
 A share of the pairs, chosen by hash of the pair's id, is held out: the loader reads the published shards and
@@ -35,19 +36,21 @@ from ..schemas.config import fingerprint
 from ..schemas.errors import ConfigError, MissingExtra, ReleaseError, StageError
 from ..schemas.train_config import TrainConfig
 from ..udfs.retrieval import Retrieval, retrieval
+from . import _model_papers
 from ._clip_model import architecture
 from ._held_out import Split, shared, split_samples, spoken
 from ._released import Release, Sample, read_release, verified_samples
 from ._train_pictures import draw_losses, draw_retrieval
-from ._trainer_process import run_trainer, trainer_job
+from ._trainer_process import WEIGHTS, run_trainer, trainer_job
 
 READS = ("manifest.json", "shards/*.tar")
-WRITES = ("run.json", "metrics.jsonl", "loss.png", "retrieval.png", "held_out.txt", "checkpoints/epoch_*.pt")
+WRITES = ("run.json", "metrics.jsonl", "loss.png", "retrieval.png", "held_out.txt", WEIGHTS, _model_papers.CARD,
+          _model_papers.BOM)  # fmt: skip
 
 DIRECTIONS = ("image to text", "text to image")
 _PACKAGES = {"torch": "torch", "torchvision": "torchvision", "open_clip_torch": "open_clip_train",
              "webdataset": "webdataset", "pandas": "pandas", "matplotlib": "matplotlib"}  # fmt: skip
-_SCRATCH = ("job.json", "features.npz", "trainer.log", "checkpoints/epoch_latest.pt")
+_SCRATCH = ("job.json", "features.npz", "trainer.log", f"{WEIGHTS}.tmp")
 _MODEL = "train.model"
 log = logging.getLogger("fairshard")
 
@@ -58,7 +61,7 @@ class TrainResult:
 
     Attributes:
         out_dir: the run folder.
-        checkpoint: the last one; ``open_clip.create_model_and_transforms(model, pretrained=checkpoint)``.
+        checkpoint: its weights; ``open_clip.create_model_and_transforms(model, pretrained=checkpoint)``.
         record: run.json.
         already_done: the folder was finished before, and nothing was run.
     """
@@ -107,9 +110,11 @@ def run(release_dir: str | Path, out_dir: str | Path, config: TrainConfig) -> Tr
         "wall_s": round(time.monotonic() - started, 1),
         **_record(release, split, config, said, rows, directions),
     }
+    _model_papers.write(out, record, release.manifest)
     _write_json(out / "run.json", record)
     for name in _SCRATCH:
         (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)  # only training goes on from them
     _log_result(directions)
     return _result(out, _earlier_record(out), already_done=False)
 
@@ -174,7 +179,7 @@ def _clear_folder(out: Path) -> None:
     """Remove what a run of another identity left: open_clip would go on from its checkpoint."""
     out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    for name in ("out.log", "params.txt", *WRITES[:-1], *_SCRATCH):
+    for name in ("out.log", "params.txt", *WRITES, *_SCRATCH):
         (out / name).unlink(missing_ok=True)
 
 
@@ -204,7 +209,6 @@ def _record(
     rows: list[dict[str, Any]],
     directions: dict[str, Retrieval],
 ) -> dict[str, Any]:
-    checkpoint = f"checkpoints/epoch_{config.epochs}.pt"
     last = [row["loss"] for row in rows if "loss" in row and row["epoch"] == config.epochs]
     in_shard = Counter(sample.shard for sample in split.trained)
     return {
@@ -218,7 +222,7 @@ def _record(
             "initialised_from": "random weights",
             "parameters": said["parameters"],
         },
-        "checkpoint": checkpoint,
+        "checkpoint": WEIGHTS,
         "threads": said["threads"],
         "resumed_after_epoch": said.get("resumed_after_epoch", config.epochs),
         "samples": {

@@ -93,8 +93,8 @@ class TestAudit:
             ("run.json", b'{"status": "running"}', ReleaseError, "has not ended"),
             ("run.json", b'{"status": "done", "checkpoint": "../x.pt"}', ReleaseError, "does not name a release"),
             ("held_out.txt", b"000000000\n", ReleaseError, "lists 1 keys that are not those held out"),
-            ("checkpoints/epoch_1.pt", None, ReleaseError, "does not exist"),
-            ("checkpoints/epoch_1.pt", b"no checkpoint", StageError, "cannot be loaded"),
+            ("model.safetensors", None, ReleaseError, "does not exist"),
+            ("model.safetensors", b"no checkpoint", StageError, "cannot be loaded"),
         ],
     )
     def test_a_run_that_is_not_whole(self, job, tmp_path, name, content, error, message):

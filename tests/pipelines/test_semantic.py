@@ -41,13 +41,13 @@ ARCHITECTURE = {
 def model(tmp_path_factory):
     """The checkpoint in a folder of a run that never was."""
     torch, open_clip = pytest.importorskip("torch"), pytest.importorskip("open_clip")
+    safetensors = pytest.importorskip("safetensors.torch")
     folder = tmp_path_factory.mktemp("run")
     (folder / "toy.json").write_text(json.dumps(ARCHITECTURE))
-    (folder / "checkpoints").mkdir()
     open_clip.add_model_config(folder / "toy.json")
     torch.manual_seed(0)
-    torch.save(open_clip.create_model("toy").state_dict(), folder / "checkpoints/epoch_1.pt")
-    record = {"status": "done", "checkpoint": "checkpoints/epoch_1.pt", "config": {"model": "toy"},
+    safetensors.save_file(open_clip.create_model("toy").state_dict(), folder / "model.safetensors")
+    record = {"status": "done", "checkpoint": "model.safetensors", "config": {"model": "toy"},
               "release": {"manifest_sha256": "ab" * 32}}  # fmt: skip
     (folder / "run.json").write_text(json.dumps(record))
     return folder
@@ -123,7 +123,7 @@ class TestStage:
         assert {row["kind"] for row in clusters.values()} == {"visual_cluster"}
         assert clusters[5]["label"] == clusters[105]["label"]
         assert work.store.mark("dedup", "all").extra["embedding"] == {
-            "sha256": hashlib.sha256((model / "checkpoints/epoch_1.pt").read_bytes()).hexdigest(),
+            "sha256": hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest(),
             "architecture": "toy", "trained_on": "ab" * 32, "pictures": 13, "clusters": 3, "cut_short": 0,
         }  # fmt: skip
 
@@ -134,7 +134,7 @@ class TestStage:
         encoder, transform = _clip_model.embedding_model(work.job).load()
         found = rows(work, "embedding")
         assert {row["model"] for row in found.values()} == {
-            hashlib.sha256((model / "checkpoints/epoch_1.pt").read_bytes()).hexdigest()
+            hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest()
         }
         for pair_id, data in PICTURES.items():
             with torch.inference_mode():
@@ -227,13 +227,15 @@ class TestResume:
         assert rows(work, "embedding") == rows(work, "score") == {} and set(rows(work, "dropped")) == {105}
 
     def test_another_model_sees_anew(self, make_duckdb_work, model, tmp_path):
-        torch = pytest.importorskip("torch")
+        safetensors = pytest.importorskip("safetensors.torch")
         work = job(make_duckdb_work, model, PICTURES)
         dedup.run(work)
         shutil.copytree(model, tmp_path / "run")
-        weights = torch.load(tmp_path / "run/checkpoints/epoch_1.pt")
+        weights = safetensors.load_file(tmp_path / "run/model.safetensors")
         weights["visual.proj"] = weights["visual.proj"].flip(1)
-        torch.save(weights, tmp_path / "run/checkpoints/epoch_1.pt")
+        safetensors.save_file(
+            {name: each.contiguous() for name, each in weights.items()}, tmp_path / "run/model.safetensors"
+        )
         before = rows(work, "embedding")
         dedup.run(changed(work, embedding_model=str(tmp_path / "run")))
         after = rows(work, "embedding")
@@ -259,7 +261,7 @@ class TestBalance:
 class TestRefusals:
     def test_a_model_of_unstated_data_where_only_what_was_permitted_is_kept(self, make_duckdb_work, model):
         strict = policy.load("licensed-only", model)
-        work = job(make_duckdb_work, model / "checkpoints/epoch_1.pt", {}, embedding_architecture="ViT-B-32")
+        work = job(make_duckdb_work, model / "model.safetensors", {}, embedding_architecture="ViT-B-32")
         with pytest.raises(Refused, match=r"does not say what it was trained on.*licensed-only keeps only"):
             _clip_model.embedding_model(dataclasses.replace(work.job, policy=strict))
         ours = dataclasses.replace(job(make_duckdb_work, model, {}).job, policy=strict)
@@ -269,9 +271,9 @@ class TestRefusals:
         ("path", "architecture", "error", "message"),
         [
             ("none.pt", None, ConfigError, "embedding_model: is '.*none.pt', which is not there"),
-            ("checkpoints/epoch_1.pt", None, ConfigError, "embedding_architecture: is not given"),
-            ("checkpoints/epoch_1.pt", "ViT-B-31", ConfigError, "Did you mean 'ViT-B-32'"),
-            ("checkpoints/epoch_1.pt", "none.json", ConfigError, "is 'none.json', which is not there"),
+            ("model.safetensors", None, ConfigError, "embedding_architecture: is not given"),
+            ("model.safetensors", "ViT-B-31", ConfigError, "Did you mean 'ViT-B-32'"),
+            ("model.safetensors", "none.json", ConfigError, "is 'none.json', which is not there"),
             ("checkpoints", None, ReleaseError, "run.json: does not exist"),
             (".", "ViT-B-32", ConfigError, "a run folder states its own"),
         ],
@@ -283,16 +285,12 @@ class TestRefusals:
 
     def test_a_checkpoint_with_its_architecture(self, make_duckdb_work, model):
         described = str(model / "toy.json")
-        work = job(
-            make_duckdb_work, model / "checkpoints/epoch_1.pt", PICTURES | COPIES, embedding_architecture=described
-        )
+        work = job(make_duckdb_work, model / "model.safetensors", PICTURES | COPIES, embedding_architecture=described)
         dedup.run(work)
         assert set(rows(work, "dropped")) == {100, 101, 105}
 
     def test_a_checkpoint_of_another_architecture(self, make_duckdb_work, model):
-        work = job(
-            make_duckdb_work, model / "checkpoints/epoch_1.pt", PICTURES, embedding_architecture="fairshard-tiny"
-        )
+        work = job(make_duckdb_work, model / "model.safetensors", PICTURES, embedding_architecture="fairshard-tiny")
         with pytest.raises(StageError, match=r"cannot be loaded.*a checkpoint of fairshard-tiny"):
             dedup.run(work)
 

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image, ImageDraw
 
-from fairshard.pipelines import train
+from fairshard.pipelines import _markdown, _model_papers, train
 from fairshard.schemas.errors import ConfigError, MissingExtra, Refused, ReleaseError, StageError
 from fairshard.schemas.train_config import TrainConfig
 
@@ -311,3 +311,42 @@ class TestJournal:
 
         with pytest.raises(FloatingPointError, match=r"loss became nan in epoch 3: lower train\.lr"):
             Journal(tmp_path / "metrics.jsonl").add(3, 7, "loss", float("nan"))
+
+
+def test_the_weights_say_what_they_were_trained_on_and_hold_no_code(finished):
+    safetensors = pytest.importorskip("safetensors")
+    with safetensors.safe_open(finished.checkpoint, "pt") as weights:
+        assert weights.metadata()["release_manifest_sha256"] == finished.record["release"]["manifest_sha256"]
+    assert not (finished.out_dir / "checkpoints").exists()
+
+
+def test_the_bill_of_materials_is_one_and_names_release_weights_and_code(finished):
+    validation = pytest.importorskip("cyclonedx.validation.json")
+    schema = pytest.importorskip("cyclonedx.schema")
+    text = (finished.out_dir / "bom.cdx.json").read_text()
+    assert validation.JsonStrictValidator(schema.SchemaVersion.V1_6).validate_str(text) is None
+    bom = json.loads(text)
+    model, (release, *code) = bom["metadata"]["component"], bom["components"]
+    assert model["hashes"][0]["content"] == hashlib.sha256(finished.checkpoint.read_bytes()).hexdigest()
+    assert release["hashes"][0]["content"] == finished.record["release"]["manifest_sha256"]
+    assert {"name": "open_clip_torch", "version": finished.record["versions"]["open_clip_torch"]}.items() <= next(
+        each for each in code if each["name"] == "open_clip_torch"
+    ).items()
+
+
+def test_the_model_card_is_filled_from_the_record(finished):
+    card = (finished.out_dir / "README.md").read_text()
+    samples = finished.record["samples"]
+    assert finished.record["release"]["manifest_sha256"] in card
+    assert f"| trained on | {samples['trained']:,} |" in card
+    assert f"| held out, by hash of the pair's id | {samples['held_out']:,} |" in card
+
+
+def test_a_title_from_outside_breaks_out_of_nothing():
+    record = {"config": {"model": "m", "seed": 0}, "versions": {}, "retrieval": {}, "finished_at": "2026-01-01T00:00:00+00:00",
+              "model": {"architecture": "m.json", "initialised_from": "random weights", "parameters": 1},
+              "release": {"manifest_sha256": "ab" * 32}, "samples": {"trained": 1}}  # fmt: skip
+    about = _model_papers._about({"title": "<script>| `x` |", "policy": "none at all"})
+    assert about["policy"] == "not stated"
+    assert _markdown.cell(about["title"]) == "&lt;script&gt;\\| \\`x\\` \\|"
+    assert _model_papers.bom(record, about, "cd" * 32)["components"][0]["name"] == "<script>| `x` |"
