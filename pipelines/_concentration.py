@@ -12,13 +12,13 @@ from typing import Any
 
 IN_CLUSTER = "SELECT pair_id, label FROM score WHERE kind = 'visual_cluster'"
 
-# Of `counted`: pair_id, domain, creator, caption. Who has no name of a kind is not counted in it.
+# Of `counted`: pair_id, domain, and keys of creator and caption. Who has no name of a kind is not counted in it.
 HOLDING = """
 SELECT kind, name, count(*) AS held
 FROM (
     SELECT 'domain' AS kind, domain AS name FROM counted
-    UNION ALL SELECT 'creator' AS kind, name_key(creator) AS name FROM counted
-    UNION ALL SELECT 'caption' AS kind, caption_key(caption) AS name FROM counted
+    UNION ALL SELECT 'creator' AS kind, creator AS name FROM counted
+    UNION ALL SELECT 'caption' AS kind, caption AS name FROM counted
     UNION ALL
     SELECT 'template' AS kind, CAST(of_template.template_id AS VARCHAR) AS name
     FROM counted JOIN of_template ON counted.pair_id = of_template.pair_id

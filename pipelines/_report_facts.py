@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ._catalog import Catalog
-from ._concentration import CONCENTRATION, HOLDING, IN_CLUSTER, figures
 from ._page_words import size
 from ._release import Release
+from ._report_concentration import concentration
 from ._thumbnails import thumbnails
 
 SAMPLES_SHOWN = 24
@@ -77,18 +77,6 @@ GROUP BY band ORDER BY band NULLS LAST
 """
 _SPREAD = "SELECT min(measure) AS least, quantile_disc(measure, 0.5) AS middle, max(measure) AS most FROM ({measured})"
 
-# Of pairs that nobody refused and that could be had, those that `dedup` and `balance` chose from; and what is released.
-_REACHED = """
-SELECT pair_id, domain, creator, caption FROM outcome
-WHERE NOT withheld AND (outcome = 'released' OR stage IN ('dedup', 'balance', 'takedown'))
-"""
-_RELEASED = "SELECT pair_id, domain, creator, caption FROM outcome WHERE outcome = 'released'"
-_CONCENTRATION = f"""
-WITH counted AS ({{counted}}), in_cluster AS ({IN_CLUSTER}),
-     of_template AS (SELECT pair_id, caption_template(caption) AS template_id FROM counted), holding AS ({HOLDING})
-{CONCENTRATION}
-"""
-
 # Ids are hashes, so the first of them, as unsigned numbers, are a fair sample, and lie in the first shards.
 _SAMPLES = """
 SELECT pair_id, url, host, caption, creator, licence, shard_id, key FROM outcome WHERE outcome = 'released'
@@ -139,16 +127,6 @@ def facts(release: Release, catalog: Catalog) -> dict[str, Any]:
         "groups": groups,
         "samples": samples,
     }
-
-
-def concentration(catalog: Catalog) -> dict[str, dict[str, Any]]:
-    """How unevenly pairs are shared out, by kind of name, before `dedup` and in the release.
-
-    The figures of `balance`, but that what a takedown removed is gone, and that templates are equal ones.
-    """
-    before = figures(catalog.dicts(_CONCENTRATION.format(counted=_REACHED)))
-    after = figures(catalog.dicts(_CONCENTRATION.format(counted=_RELEASED)))
-    return {kind: {"before": before[kind], "after": after.get(kind)} for kind in before}
 
 
 def _share(catalog: Catalog, column: str) -> dict[str, Any]:

@@ -61,8 +61,8 @@ FROM ranked WHERE place > $cap
 """
 
 # How unevenly pairs are shared out, before `dedup` and after the caps.
-REACHED = "SELECT pair_id, domain, creator, caption FROM alive"
-LEFT = "SELECT pair_id, domain, creator, caption FROM open_pair"
+REACHED = "SELECT pair_id, domain, name_key(creator) AS creator, caption_key(caption) AS caption FROM alive"
+LEFT = "SELECT pair_id, domain, name_key(creator) AS creator, caption_key(caption) AS caption FROM open_pair"
 
 
 def run(work: Work) -> None:

@@ -106,5 +106,5 @@ def _sha256(release: Release) -> str:
 def _run_facts(release: Release, run: str | None, audit: str | None) -> dict[str, Any]:
     """The run and the audit, null where there is none."""
     shown = None if run is None else trained(run, _sha256(release))
-    of_run = shown and shown["fingerprint"]
+    of_run = None if shown is None else shown["fingerprint"]
     return {"run": shown, "audit": None if audit is None else audited(audit, _sha256(release), of_run)}

@@ -15,7 +15,7 @@ from PIL import Image
 from fairshard.pipelines import _manifest, _report_run, report
 from fairshard.pipelines._catalog import open_catalog
 from fairshard.pipelines._page_words import kind_words, visible
-from fairshard.pipelines._report_facts import concentration
+from fairshard.pipelines._report_concentration import concentration
 from fairshard.pipelines.cli import main
 from fairshard.pipelines.takedown import takedown
 from fairshard.pipelines.verify import verify
