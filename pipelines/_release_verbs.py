@@ -145,17 +145,27 @@ def takedown(release: str, registries: tuple[str, ...], sensitive: tuple[str, ..
 @click.command(short_help="A release on one HTML page, with pictures.")
 @click.argument("release", type=click.Path(file_okay=False))
 @click.option("--out", type=click.Path(dir_okay=False), help="Where to.  [RELEASE/report.html]")
+@click.option(
+    "--run", type=click.Path(file_okay=False), metavar="FOLDER", help="Show this training run on the release too."
+)
+@click.option(
+    "--audit",
+    type=click.Path(file_okay=False),
+    metavar="FOLDER",
+    help="Show what this audit of the release measured too.",
+)
 @AS_JSON
-def report(release: str, out: str | None, as_json: bool) -> None:
+def report(release: str, out: str | None, run: str | None, audit: str | None, as_json: bool) -> None:
     """Show a release on one HTML page that needs nothing but itself. Needs the extra [report].
 
     \b
-    fairshard report release                   into release/report.html
-    fairshard report release --out page.html   somewhere else
+    fairshard report release                             into release/report.html
+    fairshard report release --out page.html             somewhere else
+    fairshard report release --run run --audit audit     with the model that was trained on it
     """
     from . import report as reports
 
-    path = reports.write(release, out)
+    path = reports.write(release, out, run, audit)
     if as_json:
         print_json({"report": path})
     else:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from ..schemas.config import Balance
 from ..schemas.tables import DROPPED
+from ._concentration import CONCENTRATION, HOLDING, IN_CLUSTER, figures
 from ._engine import Engine
 from ._templates import templates
 from ._work import Work
@@ -42,7 +43,6 @@ JOIN of_template ON open_pair.pair_id = of_template.pair_id
 JOIN template ON of_template.template_id = template.template_id
 """
 
-IN_CLUSTER = "SELECT pair_id, label FROM score WHERE kind = 'visual_cluster'"
 VISUAL_CLUSTER = """
 SELECT open_pair.pair_id, 'visual_cluster' AS kind, in_cluster.label AS name
 FROM open_pair JOIN in_cluster ON open_pair.pair_id = in_cluster.pair_id
@@ -61,38 +61,8 @@ FROM ranked WHERE place > $cap
 """
 
 # How unevenly pairs are shared out, before `dedup` and after the caps.
-REACHED = "SELECT pair_id, domain, creator, caption FROM alive"
-LEFT = "SELECT pair_id, domain, creator, caption FROM open_pair"
-HOLDING = """
-SELECT kind, name, count(*) AS held
-FROM (
-    SELECT 'domain' AS kind, domain AS name FROM counted
-    UNION ALL SELECT 'creator' AS kind, name_key(creator) AS name FROM counted
-    UNION ALL SELECT 'caption' AS kind, caption_key(caption) AS name FROM counted
-    UNION ALL
-    SELECT 'template' AS kind, CAST(of_template.template_id AS VARCHAR) AS name
-    FROM counted JOIN of_template ON counted.pair_id = of_template.pair_id
-    UNION ALL
-    SELECT 'picture' AS kind, CAST(coalesce(duplicate.group_id, counted.pair_id) AS VARCHAR) AS name
-    FROM counted LEFT JOIN duplicate ON counted.pair_id = duplicate.pair_id
-    UNION ALL
-    SELECT 'visual_cluster' AS kind, in_cluster.label AS name
-    FROM counted JOIN in_cluster ON counted.pair_id = in_cluster.pair_id
-) AS held_by
-WHERE name IS NOT NULL GROUP BY kind, name
-"""
-CONCENTRATION = """
-SELECT kind, max(names) AS names, sum(held) AS pairs, max(held) AS largest,
-       sum(CASE WHEN place > names - greatest(1.0, names * 0.01) THEN held ELSE 0 END) / sum(CAST(held AS DOUBLE))
-           AS top_share,
-       sum((2.0 * place - names - 1) * held) / (max(names) * sum(CAST(held AS DOUBLE))) AS gini
-FROM (
-    SELECT kind, held, row_number() OVER (PARTITION BY kind ORDER BY held) AS place,
-           count(*) OVER (PARTITION BY kind) AS names
-    FROM holding
-) AS ranked
-GROUP BY kind ORDER BY kind
-"""
+REACHED = "SELECT pair_id, domain, name_key(creator) AS creator, caption_key(caption) AS caption FROM alive"
+LEFT = "SELECT pair_id, domain, name_key(creator) AS creator, caption_key(caption) AS caption FROM open_pair"
 
 
 def run(work: Work) -> None:
@@ -122,12 +92,7 @@ def _concentration(engine: Engine, counted: str) -> dict[str, dict[str, int | fl
     """How unevenly pairs are shared out among names, by kind of name."""
     engine.step("counted", counted)
     engine.step("holding", HOLDING)
-    rows = engine.rows(CONCENTRATION).to_pylist()
-    whole, shares = ("names", "pairs", "largest"), ("top_share", "gini")
-    return {
-        row["kind"]: {name: int(row[name]) for name in whole} | {name: round(row[name], 4) for name in shares}
-        for row in rows
-    }
+    return figures(engine.rows(CONCENTRATION).to_pylist())
 
 
 def _cap(engine: Engine, caps: dict[str, int | None]) -> None:

@@ -92,8 +92,9 @@ def next_steps(folder: Path, found: dict[str, Any], program: str = "fairshard") 
         lines.append(f"audit of what it kept:  {folder}/audit; over a limit: {', '.join(over) or 'nothing'}")
     work, release = str(folder / "work"), str(folder / "release")
     refused = sql(work, _REFUSED).to_pylist()
+    shown = ("--run", str(folder / "run"), "--audit", str(folder / "audit")) if "train" in found else ()
     commands = [
-        ("the release in pictures", "report", release),
+        ("the release in pictures", "report", release, *shown),
         *(("why one picture is out", "explain", work, "--url", row["url"]) for row in refused),
         ("why all the others are", "sql", work, _REASONS),
     ]

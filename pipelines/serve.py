@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 from ..schemas.errors import InputError, MissingExtra
 from . import _manifest, lookup
 from ._optout_requests import SCOPES, OptOutRequests
+from ._page_words import reason_words, visible
 from ._release import Release
-from .report import reason_words, visible
 
 if TYPE_CHECKING:  # aiohttp is an extra
     from aiohttp import web

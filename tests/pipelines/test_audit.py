@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import io
 import json
 import shutil
@@ -16,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageOps
 
-from fairshard.pipelines import _audit_leaks, _audit_model, audit
+from fairshard.pipelines import _audit_leaks, _audit_model, audit, report
 from fairshard.pipelines._held_out import Split
 from fairshard.pipelines._release import Release
 from fairshard.pipelines._released import Sample
@@ -61,6 +62,12 @@ class TestAudit:
         assert record["measures"] == found.measures and record["attacks"]["margin"]["members"] >= 20
         assert sorted(path.name for path in found.out_dir.iterdir()) == sorted(audit.WRITES)
         assert audit.summary(found)[: len(found.measures)] == [audit.line(row) for row in found.measures]
+
+    def test_the_report_shows_them(self, job):
+        found = audit.run(job)
+        page = report.html(job.config.release_dir, job.config.run_dir, job.config.audit_dir)
+        details = [html.escape(row["detail"]) for row in found.measures]
+        assert page.count("<polyline") == 4 and [detail for detail in details if detail not in page] == []
 
     def test_later_opt_outs_are_findings(self, job, sample, tmp_path):
         released = sample.store.read("sample").to_pylist()[:2]
