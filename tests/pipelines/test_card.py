@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import io
 import json
@@ -9,6 +10,9 @@ import os
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -26,6 +30,7 @@ import mlcroissant
 
 from fairshard.pipelines.takedown import takedown
 from fairshard.pipelines.verify import line, verify
+from fairshard.schemas.config import Emit
 from fairshard.schemas.release import SIDECAR
 
 STATED = {"publisher": "Example & Daughters", "contact": "opt-out@example.org", "url": "https://example.org/pairs",
@@ -164,6 +169,20 @@ def test_the_snippets_of_the_card_run(release, monkeypatch, capsys):
         assert [text.startswith(row["caption"]) for text, row in zip(printed, described(release), strict=True)] == [
             True for _ in ids(release)
         ]
+
+
+def test_the_page_about_releases(releases, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs/releases.md").read_text()
+    monkeypatch.chdir(releases["next"])
+    for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        names: dict[str, Any] = {}
+        exec(snippet, names)
+        assert len(list(names.get("samples") or names["records"])) == len(RELEASED) - 1
+    patterns = [name.replace("N" * 5, "[0-9]" * 5).replace("NAME", "*")
+                for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for name in re.findall(r"`(.*?)`", row)]  # fmt: skip
+    present = [str(path.relative_to(releases["next"])) for path in releases["next"].rglob("*") if path.is_file()]
+    assert [name for name in present if not any(fnmatch(name, pattern) for pattern in patterns)] == []
+    assert {field.name for field in dataclasses.fields(Emit)} - set(patterns) == {"samples_per_shard"}
 
 
 def test_webdataset_reads_the_shards_of_a_next_release(releases):
