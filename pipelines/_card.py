@@ -17,6 +17,7 @@ from ..schemas.release import SIDECAR
 from . import _croissant
 from ._catalog import Catalog
 from ._datasheet import datasheet, summary
+from ._manifest import merkle_root
 from ._release import FileFact, Release
 from ._release_facts import facts
 
@@ -82,7 +83,7 @@ def write(release: Release, catalog: Catalog, manifest: dict[str, Any]) -> dict[
     return {
         FUNNEL: release.put(FUNNEL, picture),
         README: release.put(README, card(manifest, found).encode()),
-        **_croissant.write(release, catalog, manifest, found),
+        **_croissant.write(release, manifest, found),
     }
 
 
@@ -110,6 +111,8 @@ def card(manifest: dict[str, Any], found: dict[str, Any]) -> str:
         counts=manifest["counts"],
         stated=stated,
         picture=manifest["settings"]["fetch"]["encode_format"],
+        # datasets takes folders of one name for the same data, unless their cards differ in what is loaded.
+        shards_root=merkle_root({shard["path"]: shard for shard in found["shards"]}),
         columns=[{"name": column.name, "type": str(column.type)} for column in SIDECAR],
         summary=summary(manifest, found),
         sheet=datasheet(manifest, found),

@@ -12,13 +12,12 @@ release. Sources: https://docs.mlcommons.org/croissant/docs/croissant-spec.html 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
 
 from ..schemas.release import SIDECAR
-from ._catalog import Catalog
 from ._datasheet import Datasheet, datasheet, summary, version
 from ._release import CROISSANT, FileFact, Release
 
@@ -54,14 +53,14 @@ _FILE_SETS = {
 }
 
 
-def write(release: Release, catalog: Catalog, manifest: dict[str, Any], found: dict[str, Any]) -> dict[str, FileFact]:
+def write(release: Release, manifest: dict[str, Any], found: dict[str, Any]) -> dict[str, FileFact]:
     """Write ``croissant.json``. ``found`` are the release's facts."""
-    document = croissant(catalog, manifest, found)
+    document = croissant(manifest, found)
     data = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     return {CROISSANT: release.put(CROISSANT, data.encode())}
 
 
-def croissant(catalog: Catalog, manifest: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+def croissant(manifest: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     """The release as JSON-LD. A property for which there is nothing to say is left away."""
     described = {
         "@context": _CONTEXT,
@@ -75,7 +74,7 @@ def croissant(catalog: Catalog, manifest: dict[str, Any], found: dict[str, Any])
         "inLanguage": [row["language"] for row in found["languages"]],
         **_stated(manifest),
         **_responsible(datasheet(manifest, found)),
-        "distribution": [*_shards(catalog), *_file_sets()],
+        "distribution": [*_shards(found["shards"]), *_file_sets()],
         "recordSet": [_samples()],
     }
     return {name: value for name, value in described.items() if value}
@@ -120,8 +119,8 @@ def _responsible(sheet: Datasheet) -> dict[str, Any]:
     }
 
 
-def _shards(catalog: Catalog) -> Iterator[dict[str, Any]]:
-    for shard in catalog.dicts("SELECT path, rows, bytes, sha256 FROM shard ORDER BY shard_id"):
+def _shards(shards: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for shard in shards:
         yield {
             "@type": "cr:FileObject",
             "@id": shard["path"],

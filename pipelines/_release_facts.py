@@ -61,6 +61,7 @@ def facts(catalog: Catalog) -> dict[str, Any]:
         "tags": catalog.dicts(_TAGS),
         "scores": catalog.dicts(_SCORES),
         "permitted": catalog.dicts(_PERMITTED)[0]["rows"],
+        "shards": catalog.dicts("SELECT path, rows, bytes, sha256 FROM shard ORDER BY shard_id"),
         "pictures": catalog.dicts(_PICTURES)[0],
         "named": catalog.dicts(_NAMED)[0],
     }

@@ -6,14 +6,17 @@ import dataclasses
 import html
 import io
 import json
-import os
 import re
+import shutil
 import subprocess
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import datasets
+import huggingface_hub
+import mlcroissant
 import pyarrow.parquet as pq
 import pytest
 import small_world
@@ -21,12 +24,6 @@ import webdataset
 import yaml
 from PIL import Image
 from small_world import PICTURES, RELEASED
-
-os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}  # read where datasets is imported, hence before
-
-import datasets
-import huggingface_hub
-import mlcroissant
 
 from fairshard.pipelines.takedown import takedown
 from fairshard.pipelines.verify import line, verify
@@ -140,6 +137,13 @@ def test_datasets_reads_the_folder(release, streaming):
         Image.open(io.BytesIO(PICTURES[pair_id])).tobytes() for pair_id in ids(release)
     ]
     assert list(rows[0]["json"]) == SIDECAR.names
+
+
+def test_folders_of_one_name_are_not_taken_for_each_other(releases, tmp_path):
+    for name, release in releases.items():
+        folder = shutil.copytree(release, tmp_path / name / "pairs")
+        rows = list(datasets.load_dataset(str(folder), split="train"))
+        assert [row["json"]["pair_id"] for row in rows] == ids(release), name
 
 
 @pytest.mark.parametrize("streaming", [False, True])
