@@ -1,7 +1,7 @@
-"""The dataset card: ``README.md`` and the funnel picture, filled from the release's own tables.
+"""What a release says of itself: the dataset card ``README.md``, its picture of the funnel, and ``croissant.json``.
 
-Needs the extra [report]. What comes from the sources (titles, hosts, licences) is escaped: a caption's author may
-not write into the card.
+All three are filled from the release's own tables. Needs the extra [report]. What comes from the sources (titles,
+hosts, licences) is escaped: a caption's author may not write into the card.
 """
 
 from __future__ import annotations
@@ -13,28 +13,18 @@ from importlib import resources
 from typing import Any
 
 from ..schemas.errors import MissingExtra
+from ..schemas.release import SIDECAR
+from . import _croissant
 from ._catalog import Catalog
+from ._datasheet import datasheet, summary
+from ._manifest import merkle_root
 from ._release import FileFact, Release
+from ._release_facts import facts
 
 README, FUNNEL = "README.md", "funnel.png"
 
-_LANGUAGES = """
-SELECT label AS language, count(*) AS rows
-FROM score JOIN sample USING (pair_id) WHERE kind = 'language' AND label IS NOT NULL
-GROUP BY label ORDER BY rows DESC, label
-"""
-# LAION writes "?" where it knows of no licence.
-_LICENCES = """
-SELECT coalesce(nullif(licence, '?'), '(not stated)') AS licence, sum(rows)::BIGINT AS rows, sum(share) AS share
-FROM attribution GROUP BY 1 ORDER BY rows DESC, 1 LIMIT 10
-"""
-_HOSTS = """
-SELECT host, sum(rows)::BIGINT AS rows, sum(bytes)::BIGINT AS bytes, sum(share) AS share
-FROM attribution GROUP BY host ORDER BY rows DESC, host LIMIT 10
-"""
-_REASONS = "SELECT stage, reason, rows FROM reason JOIN funnel USING (stage) ORDER BY position, rows DESC, reason"
-_SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
-                    (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (10**9, "100M<n<1B"))  # fmt: skip
+_SIZE_CATEGORIES = ((3, "n<1K"), (4, "1K<n<10K"), (5, "10K<n<100K"), (6, "100K<n<1M"), (7, "1M<n<10M"),
+                    (8, "10M<n<100M"), (9, "100M<n<1B"), (10, "1B<n<10B"), (11, "10B<n<100B"))  # fmt: skip
 _MARKDOWN = re.compile(r"([\\`*\[\]|~#])")
 _CELL_MAX_CHARS = 80
 
@@ -81,34 +71,55 @@ def require() -> None:
 
 
 def write(release: Release, catalog: Catalog, manifest: dict[str, Any]) -> dict[str, FileFact]:
-    """Write ``README.md`` and ``funnel.png``."""
+    """Write ``README.md``, ``funnel.png`` and ``croissant.json``.
+
+    Args:
+        release: where to.
+        catalog: its tables, complete.
+        manifest: as it will be written, but for its ``files``.
+    """
+    found = facts(catalog)
     picture = funnel_picture(manifest["counts"]["rows"], manifest["counts"]["funnel"])
     return {
         FUNNEL: release.put(FUNNEL, picture),
-        README: release.put(README, card(catalog, manifest).encode()),
+        README: release.put(README, card(manifest, found).encode()),
+        **_croissant.write(release, manifest, found),
     }
 
 
-def card(catalog: Catalog, manifest: dict[str, Any]) -> str:
-    """The dataset card, in Markdown with the front matter that the Hugging Face hub reads."""
+def card(manifest: dict[str, Any], found: dict[str, Any]) -> str:
+    """The dataset card, in Markdown with the front matter that the Hugging Face hub and its ``datasets`` read.
+
+    Args:
+        manifest: the release's, but for its ``files``.
+        found: its ``facts``.
+    """
     import jinja2
 
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters["cell"] = _cell
+    environment.filters["line"] = _line
     environment.filters["number"] = lambda value: f"{value:,}"
     environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
     text = resources.files(__package__ or "").joinpath("templates", "card.md.j2").read_text(encoding="utf-8")
     released = manifest["counts"]["released"]
+    # Releases of before these keys were known are taken down, too.
+    stated = {"publisher": None, "contact": None, "url": None, "published_on": None, **manifest["settings"]["emit"]}
     return environment.from_string(text).render(
+        **found,
         manifest=manifest,
         counts=manifest["counts"],
+        stated=stated,
+        picture=manifest["settings"]["fetch"]["encode_format"],
+        # datasets takes folders of one name for the same data, unless their cards differ in what is loaded.
+        shards_root=merkle_root({shard["path"]: shard for shard in found["shards"]}),
+        columns=[{"name": column.name, "type": str(column.type)} for column in SIDECAR],
+        summary=summary(manifest, found),
+        sheet=datasheet(manifest, found),
+        bullets=lambda sentences: "\n".join(f"- {_line(sentence)}" for sentence in sentences),
         policy=policy_words(manifest["policy"]),
-        reasons=catalog.dicts(_REASONS),
-        languages=catalog.dicts(_LANGUAGES),
-        licences=catalog.dicts(_LICENCES),
-        hosts=catalog.dicts(_HOSTS),
-        picture_bytes=catalog.dicts("SELECT coalesce(sum(bytes), 0)::BIGINT AS bytes FROM sample")[0]["bytes"],
-        size_category=next((name for limit, name in _SIZE_CATEGORIES if released < limit), "n>1B"),
+        kinds=_KINDS,
+        size_category=next((name for digits, name in _SIZE_CATEGORIES if released < 10**digits), "100B<n<1T"),
     )
 
 
@@ -179,8 +190,12 @@ def _bar_label(left: int, removed: int) -> str:
 
 
 def _cell(value: Any) -> str:
+    """Text from outside as one short and harmless line of Markdown."""
+    text = " ".join(str(value).split())
+    return _line(text if len(text) <= _CELL_MAX_CHARS else text[: _CELL_MAX_CHARS - 1] + "…")
+
+
+def _line(value: Any) -> str:
     """Text from outside as one harmless line of Markdown."""
     text = " ".join(str(value).split())
-    if len(text) > _CELL_MAX_CHARS:
-        text = text[: _CELL_MAX_CHARS - 1] + "…"
     return _MARKDOWN.sub(r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))

@@ -30,9 +30,10 @@ SIGNATURE = "manifest.sig"
 CATALOG = "catalog.duckdb"
 REPORT = "report.html"
 TOMBSTONES = "tombstones.parquet"
+CROISSANT = "croissant.json"
 # Names that releases give. Whatever else lies in the directory is somebody's own and stays.
 _OURS = re.compile(r"shards/\d{5,}\.(tar|parquet)|pairs/\d{5,}\.parquet|tables/[a-z_]+-\d{5,}\.parquet")
-_FILES = frozenset({MANIFEST, SIGNATURE, CATALOG, REPORT, TOMBSTONES, "README.md", "funnel.png"})
+_FILES = frozenset({MANIFEST, SIGNATURE, CATALOG, REPORT, TOMBSTONES, CROISSANT, "README.md", "funnel.png"})
 _SOUGHT = ("url_key", "sha256")
 _PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 _BLOCK_BYTES = 1 << 20

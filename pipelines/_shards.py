@@ -53,8 +53,17 @@ def sample_keys(shard_id: int, count: int, samples_per_shard: int) -> list[str]:
 
 def write_sample(sink: Sink, picture: bytes, ending: str, meta: dict[str, Any]) -> None:
     """Append one sample. ``meta`` is a row of the sidecar."""
-    text = json.dumps(meta, ensure_ascii=False)
+    text = json.dumps(stated(meta), ensure_ascii=False)
     copy_sample(sink, Sample(meta["key"], {ending: picture, "json": text.encode(), "txt": meta["caption"].encode()}))
+
+
+def stated(meta: dict[str, Any]) -> dict[str, Any]:
+    """A row of the sidecar as the JSON of a sample gives it: without what is not known.
+
+    Hugging Face's datasets takes the types of JSON from the first five samples, and fails at the first text in a
+    column that was null in those.
+    """
+    return {name: value for name, value in meta.items() if value is not None}
 
 
 def copy_sample(sink: Sink, sample: Sample) -> None:

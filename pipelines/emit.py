@@ -159,7 +159,7 @@ def _there(release: Release, facts: dict[str, dict]) -> bool:
 def _publish_fingerprint(work: Work, plan_fingerprint: str) -> str:
     job, config = work.job, work.job.config
     registries = (config.registries, config.endpoints)
-    return fingerprint(plan_fingerprint, config.emit.title, job.policy, *registries, job.release_dir)
+    return fingerprint(plan_fingerprint, config.emit, job.policy, *registries, job.release_dir)
 
 
 def _published(work: Work, release: Release, plan_fingerprint: str) -> bool:

@@ -23,7 +23,7 @@ from ._catalog import Catalog, open_release
 from ._recheck import violations
 from ._registries import Loaded, load_one, warn_of_age
 from ._release import CATALOG, MANIFEST, REPORT, SIGNATURE, Release
-from ._shards import Sample, read_samples, shard_name
+from ._shards import Sample, read_samples, shard_name, stated
 from ._store import read_parquet
 
 SCOPES = get_args(Scope)
@@ -186,7 +186,7 @@ def _differences(sample: Sample, row: dict | None, meta: dict | None) -> Iterato
     elif len(pictures) != 1 or len(sample.parts) != 3:
         yield f"has the parts {', '.join(sorted(sample.parts))}", "a picture, json and txt"
     else:
-        if _json(sample.parts["json"]) != meta or meta["pair_id"] != row["pair_id"]:
+        if _json(sample.parts["json"]) != stated(meta) or meta["pair_id"] != row["pair_id"]:
             yield f"its JSON or its sidecar (pair {meta['pair_id']}) says something else", f"pair {row['pair_id']}"
         if not sample.parts["txt"].decode(errors="replace") == meta["caption"] == row["caption"]:
             yield "its caption is another in the tar, the sidecar or pairs", "the same everywhere"

@@ -222,10 +222,21 @@ class Balance:
 
 @dataclass(frozen=True)
 class Emit:
-    """The release."""
+    """The release. What only its publisher knows goes into the dataset card and ``croissant.json`` as it is stated here.
+
+    Attributes:
+        publisher: who answers for the release.
+        contact: where creators reach them: an e-mail address or a web page.
+        url: of the page on which it is published.
+        published_on: the day of the first release, YYYY-MM-DD. A takedown keeps it.
+    """
 
     samples_per_shard: int = 1000
     title: str = "An image-text dataset made with fairshard"
+    publisher: str | None = None
+    contact: str | None = None
+    url: str | None = None
+    published_on: str | None = None
 
 
 @dataclass(frozen=True)

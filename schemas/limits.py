@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from .errors import ConfigError
 
 if TYPE_CHECKING:
-    from .config import Config, Endpoint
+    from .config import Config, Emit, Endpoint
 
 
 def check(config: Config, where: str) -> None:
@@ -30,6 +31,7 @@ def check(config: Config, where: str) -> None:
             raise ConfigError(f"{where}.registries[{number}].max_malformed", found, "a share from 0 to 1")
     for number, endpoint in enumerate(config.endpoints):
         _check_endpoint(endpoint, f"{where}.endpoints[{number}]")
+    _check_emit(config.emit, f"{where}.emit")
     least = {
         "consult": {"partitions": 1, "timeout_s": 0.001, "retries": 0},
         "fetch": {
@@ -80,13 +82,28 @@ def check(config: Config, where: str) -> None:
 
 
 def _check_endpoint(endpoint: Endpoint, where: str) -> None:
-    try:
-        parts = urlsplit(endpoint.url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
-    except ValueError:
-        usable = False
-    if not usable:  # what stands before an @ may be a password
+    if not _is_web_address(endpoint.url):  # what stands before an @ may be a password
         found = endpoint.url.rpartition("@")[2]
         raise ConfigError(f"{where}.url", f"is '{found}'", "an http or https URL without user and password")
-    if endpoint.batch_urls < 1:
-        raise ConfigError(f"{where}.batch_urls", f"is {endpoint.batch_urls}", "at least 1")
+
+
+def _check_emit(emit: Emit, where: str) -> None:
+    if emit.url is not None and not _is_web_address(emit.url):
+        raise ConfigError(f"{where}.url", f"is '{emit.url}'", "an http or https URL")
+    if emit.published_on is not None and not _is_day(emit.published_on):
+        raise ConfigError(f"{where}.published_on", f"is '{emit.published_on}'", "a day as YYYY-MM-DD")
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+    except ValueError:
+        return False

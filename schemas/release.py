@@ -10,6 +10,7 @@
     catalog.duckdb           views over all of these; derived, so that the manifest does not list it
     report.html              the same in pictures; derived, on demand
     README.md, funnel.png    the dataset card
+    croissant.json           the same for machines: Croissant 1.0 with the RAI vocabulary
 
 No file holds a time of observation or a path of the machine, so that the release is a function of its inputs,
 policy and version. The work directory keeps the times.

@@ -1,7 +1,7 @@
 """YAML into frozen dataclasses: types checked, unknown keys refused with the nearest known key named.
 
-Only ``true`` and ``false`` are booleans, as in YAML 1.2: ``off`` stays the word it is. A key given twice
-is an error, because silently losing one of two opt-out lists would be a bug nobody sees.
+Only ``true`` and ``false`` are booleans, as in YAML 1.2: ``off`` stays the word it is, and a day stays text. A key
+given twice is an error, because silently losing one of two opt-out lists would be a bug nobody sees.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ T = TypeVar("T")
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the booleans of YAML 1.2 and no duplicate keys."""
+    """SafeLoader with the booleans of YAML 1.2, no times and no duplicate keys."""
 
 
-_BOOLEAN = "tag:yaml.org,2002:bool"
+_BOOLEAN, _TIME = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOLEAN, _TIME)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 for _first, _word in (("t", "true"), ("f", "false")):

@@ -18,6 +18,9 @@ from fairshard.pipelines._work import Work
 from fairshard.schemas.config import from_mapping
 from fairshard.schemas.tables import TABLES
 
+# Read where these libraries are imported: nothing is asked of a hub.
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+
 
 @pytest.fixture(params=["duckdb", "spark"])
 def engine_name(request) -> str:

@@ -9,7 +9,9 @@ import io
 import json
 import tarfile
 
+import datasets
 import duckdb
+import mlcroissant
 import pytest
 from PIL import Image
 from sample_run import run_sample, sample_job
@@ -50,6 +52,19 @@ def test_every_row_ends_in_exactly_one_place(sample):
     counted = collections.Counter(row["source"] for table in ("pair", "rejected") for row in sample.rows(table))
     assert counted == rows
     assert sum(rows.values()) >= 800
+
+
+def test_other_tools_read_the_whole_release(sample, tmp_path):
+    released = {row["pair_id"] for row in sample.rows("sample")}
+    shards = {"train": str(sample.release / "shards/*.tar")}
+    read_by = {
+        "datasets": [row["json"]["pair_id"] for row in datasets.load_dataset(
+            "webdataset", data_files=shards, split="train", cache_dir=str(tmp_path)).remove_columns("jpg")],
+        "mlcroissant": [row["sample/pair_id"] for row in
+                        mlcroissant.Dataset(jsonld=str(sample.release / "croissant.json")).records("sample")],
+    }  # fmt: skip
+    assert {tool: len(found) for tool, found in read_by.items()} == dict.fromkeys(read_by, len(released))
+    assert [set(found) for found in read_by.values()] == [released, released]
 
 
 def test_the_release_is_worth_having(sample):

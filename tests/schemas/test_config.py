@@ -19,6 +19,11 @@ def test_paths_start_at_the_config_file(tmp_path):
     assert job.path("s3://bucket/x") == "s3://bucket/x"
 
 
+def test_a_day_is_text(tmp_path):
+    job = load(tmp_path, "work_dir: w\nrelease_dir: r\nsources: [{path: a.csv}]\nemit: {published_on: 2026-01-31}\n")
+    assert job.config.emit.published_on == "2026-01-31"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -37,6 +42,9 @@ def test_paths_start_at_the_config_file(tmp_path):
         ({"balance": {"template_min_jaccard": 0.5}}, r"template_min_jaccard: is 0\.5; expected at least 0\.7"),
         ({"balance": {"template_min_jaccard": 1.5}}, r"template_min_jaccard: is 1\.5; expected at most 1"),
         ({"balance": {"template_min_jaccard": float("nan")}}, r"template_min_jaccard: is nan; expected at least 0\.7"),
+        ({"emit": {"url": "example.org"}}, r"config\.emit\.url: is 'example\.org'; expected an http or https URL"),
+        ({"emit": {"published_on": "31.1.2026"}}, r"config\.emit\.published_on: is '31\.1\.2026'; expected a day as"),
+        ({"emit": {"published_on": "20260131"}}, r"expected a day as YYYY-MM-DD"),
         ({"policy": "strikt"}, r"'strikt' is neither a preset nor a file\. Did you mean 'strict'\?"),
         ({"engine": None}, "expected one of duckdb, spark"),
     ],
