@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from . import _engine, _spark
+from . import _duckdb, _spark
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -21,6 +21,6 @@ def register(engine: duckdb.DuckDBPyConnection | SparkSession) -> None:
     Args: engine: a DuckDB connection, also one that only reads, or a Spark session, whose workers have fairshard.
     """
     if isinstance(engine, duckdb.DuckDBPyConnection):
-        _engine.register_udfs(engine)
+        _duckdb.register_udfs(engine)
     else:
         _spark.register_udfs(engine)
