@@ -1,11 +1,11 @@
 """The catalog: a DuckDB view for every table of a work directory or a release, and a few that count.
 
-``catalog.duckdb`` holds the views alone. Their paths are relative, so that the directory can be moved; DuckDB
-resolves them from the folder it is started in::
+``catalog.duckdb`` holds the views and the functions that need no Python. Paths are relative, so that the directory can
+be moved; DuckDB resolves them from the folder it is started in, or by its ``file_search_path``::
 
-    cd RELEASE && duckdb catalog.duckdb
+    cd RELEASE && duckdb -readonly catalog.duckdb
 
-From anywhere else, and with the Python functions: ``fairshard sql DIR``, or ``open_catalog``, which makes
+From anywhere, and with all functions: ``fairshard sql DIR``, or ``open_catalog``, which makes
 the same views over absolute paths.
 """
 

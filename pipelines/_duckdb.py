@@ -45,7 +45,7 @@ MACROS = {
 
 def register_udfs(connection: duckdb.DuckDBPyConnection) -> None:
     """Make every UDF callable from SQL on a DuckDB connection, also one that only reads."""
-    create_macros(connection, "TEMP")
+    create_macros(connection, "" if _in_memory(connection) else "TEMP")  # a file is its owner's
     for udf in UDFS:
         if udf.name in MACROS:
             continue
@@ -60,9 +60,14 @@ def register_udfs(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def create_macros(connection: duckdb.DuckDBPyConnection, kind: str = "") -> None:
-    """Make ``MACROS`` part of the database of a connection; of kind ``TEMP``, of the connection alone."""
+    """Make ``MACROS`` part of the database of a connection; of kind ``TEMP``, of the connection alone, not its cursors."""
     for name, definition in MACROS.items():
         connection.execute(f"CREATE OR REPLACE {kind} MACRO {name}{definition}")
+
+
+def _in_memory(connection: duckdb.DuckDBPyConnection) -> bool:
+    found = connection.execute("SELECT path IS NULL FROM duckdb_databases() WHERE database_name = current_database()")
+    return found.fetchall() == [(True,)]
 
 
 def interruptible(connection: duckdb.DuckDBPyConnection, call: Callable[[], T]) -> T:

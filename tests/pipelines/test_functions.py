@@ -73,8 +73,14 @@ def test_hex_digits_are_read_alike(function):
         assert connection.execute(f"SELECT {function.name}('{key}')").fetchone() == (None,)
 
 
-def test_distances_of_constants():
-    connection = duckdb.connect()
+@pytest.mark.parametrize("stored", [False, True])
+def test_distances_of_constants(tmp_path, stored):
+    """Also in a cursor, but for a database file, into which nothing is written."""
+    connection = duckdb.connect(tmp_path / "own.duckdb" if stored else ":memory:")
     register(connection)
     query = "SELECT phash_distance(-1, 0), phash_distance(NULL, 0), pdq_distance(NULL, NULL), pdq_distance('a', 'b')"
     assert connection.sql(query).fetchall() == [(64, None, None, None)]
+    if not stored:
+        assert connection.cursor().sql(query).fetchall() == [(64, None, None, None)]
+    own = "SELECT count(*) FROM duckdb_functions() WHERE NOT internal AND database_name = 'own'"
+    assert connection.sql(own).fetchall() == [(0,)]

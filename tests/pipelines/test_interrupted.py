@@ -1,7 +1,9 @@
-"""Ctrl-C while DuckDB computes: the run ends, scratch is empty, nothing is committed, and the next run goes on."""
+"""Ctrl-C while DuckDB or workers compute: the run ends, scratch is empty, nothing is committed, the next run goes on."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -73,3 +75,30 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
     while not path.exists():
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.01)
+
+
+BUSY = """
+import signal, sys
+from pathlib import Path
+from fairshard.pipelines._compute import LocalCompute
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    list(LocalCompute(2).map(Path.read_bytes, [Path(name) for name in sys.argv[1:]]))
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_ctrl_c_ends_busy_workers(tmp_path):
+    """They read pipes that nobody fills."""
+    pipes = [str(tmp_path / name) for name in ("one", "two")]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    process = subprocess.Popen([sys.executable, "-c", BUSY, *pipes], stderr=subprocess.PIPE, text=True)
+    with contextlib.ExitStack() as filled:
+        for pipe in pipes:
+            filled.enter_context(open(pipe, "w"))  # opens when a worker does
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "")
