@@ -1,11 +1,11 @@
 """The catalog: a DuckDB view for every table of a work directory or a release, and a few that count.
 
-``catalog.duckdb`` holds the views alone. Their paths are relative, so that the directory can be moved; DuckDB
-resolves them from the folder it is started in::
+``catalog.duckdb`` holds the views and the functions that need no Python. Paths are relative, so that the directory can
+be moved; DuckDB resolves them from the folder it is started in, or by its ``file_search_path``::
 
-    cd RELEASE && duckdb catalog.duckdb
+    cd RELEASE && duckdb -readonly catalog.duckdb
 
-From anywhere else, and with the Python functions: ``fairshard sql DIR``, or ``open_catalog``, which makes
+From anywhere, and with all functions: ``fairshard sql DIR``, or ``open_catalog``, which makes
 the same views over absolute paths.
 """
 
@@ -25,7 +25,8 @@ from sqlglot import exp
 from ..schemas.errors import InputError, ReleaseError, SqlError
 from ..schemas.release import OUTCOME, PUBLIC_TABLES, public
 from ..schemas.tables import PAIR, TABLES
-from ._engine import SQL_TYPES, cast_to, register_udfs
+from ._duckdb import SQL_TYPES, create_macros, interruptible, register_udfs
+from ._engine import cast_to
 from ._release import CATALOG, MANIFEST, Release
 from ._store import Store
 from ._work import STAGES
@@ -46,6 +47,9 @@ _RELEASE_SLICES = {
 
 # A takedown comes after all stages, and is no step of a release that had none.
 _STAGE_ROWS = ", ".join(f"({number}, '{stage}')" for number, stage in enumerate((*STAGES[:-1], "takedown")))
+
+# DuckDB's own default is a file that no version before this one opens.
+_STORAGE = "v1.0.0"
 
 # Views that only count, the same over both kinds of directory; each with what it is.
 _COUNTS = {
@@ -113,9 +117,13 @@ class Catalog:
         Raises:
             SqlError: DuckDB refused it.
         """
-        try:
+
+        def rows() -> pa.Table:
             result = self.connection.sql(sql, params=params or None)
             return pa.table({}) if result is None else result.to_arrow_table()
+
+        try:
+            return interruptible(self.connection, rows)
         except duckdb.Error as error:
             raise SqlError(self.root, f"{error}\nin the query\n{sql}") from error
 
@@ -134,9 +142,13 @@ class Catalog:
         if kind not in (".csv", ".parquet"):
             raise InputError(path, f"ends in '{kind}'", "a name that ends in .csv or .parquet")
         part = f"{path}.{uuid.uuid4().hex[:8]}.part"
-        try:
+
+        def written() -> None:
             result = self.connection.sql(sql, params=params or None)
             result.write_csv(part, header=True) if kind == ".csv" else result.write_parquet(part)
+
+        try:
+            interruptible(self.connection, written)
             os.replace(part, path)
         except duckdb.Error as error:
             raise SqlError(self.root, f"{error}\nin the query\n{sql}") from error
@@ -206,7 +218,7 @@ def write_catalog(directory: Store | Release) -> None:
         here, file = os.path.join(scratch, "here"), os.path.join(scratch, CATALOG)
         if not prefix:
             os.symlink(os.path.abspath(release.root), here)
-        connection = duckdb.connect(file, config={"file_search_path": here})
+        connection = duckdb.connect(file, config={"file_search_path": here, "storage_compatibility_version": _STORAGE})
         _create(connection, release, views)
         connection.close()
         release.put(CATALOG, Path(file).read_bytes())
@@ -214,10 +226,10 @@ def write_catalog(directory: Store | Release) -> None:
 
 def work_views(store: Store, prefix: str = "") -> list[View]:
     """Views over the committed files of a work directory."""
-    tables = []
+    tables, marks = [], store.marks()
     for table in TABLES.values():
-        files = [prefix + os.path.relpath(file, store.root) for file in store.files(table.name)]
-        listed = ", ".join(_literal(file) for file in files)
+        files = [name for mark in marks for name in mark.files.get(table.name, [])]
+        listed = ", ".join(_literal(prefix + name if prefix else _sought(name)) for name in files)
         query = cast_to(table.schema, f"read_parquet([{listed}])") if files else _nothing(table.schema)
         tables.append(View(table.name, table.doc, query, table.schema))
     return [*tables, View("outcome", "Every pair and what became of it", _WORK_OUTCOME, OUTCOME), *_counts()]
@@ -225,7 +237,7 @@ def work_views(store: Store, prefix: str = "") -> list[View]:
 
 def release_views(prefix: str = "") -> list[View]:
     """Views over the files of a release."""
-    # Globs even where there is one file: DuckDB looks for a plain name in its working directory first.
+    # Globs even where there is one file, as ``_sought`` makes of it.
     pairs = cast_to(OUTCOME, f"read_parquet({_literal(prefix + 'pairs/*.parquet')})")
     views = [View("outcome", "Every pair and what became of it", pairs, OUTCOME)]
     views += [View(name, TABLES[name].doc, query, TABLES[name].schema) for name, query in _RELEASE_SLICES.items()]
@@ -253,6 +265,7 @@ def _create(connection: duckdb.DuckDBPyConnection, directory: Release, views: li
         connection.register_filesystem(directory.fs)
     try:
         connection.begin()  # one transaction: hundreds of small ones would each be written to disk
+        create_macros(connection)
         for view in views:
             connection.execute(f"CREATE VIEW {view.name} AS {view.sql}")
             connection.execute(f"COMMENT ON VIEW {view.name} IS {_literal(view.doc)}")
@@ -274,6 +287,11 @@ def _prefix(folder: str) -> str:
     if "://" in folder:
         return folder.rstrip("/") + "/"
     return re.sub(r"([\[*?])", r"[\1]", os.path.abspath(folder)) + "/"
+
+
+def _sought(name: str) -> str:
+    """A pattern for one file: DuckDB looks for a plain name in its working directory before it looks elsewhere."""
+    return f"[{name[0]}]{name[1:]}"
 
 
 def _literal(text: str) -> str:

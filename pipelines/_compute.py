@@ -79,6 +79,10 @@ class LocalCompute:
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
+        except KeyboardInterrupt:
+            _kill_workers()  # Python would wait for what they are at, and they would write where nobody looks any more
+            self.close()
+            raise
         except BaseException:
             self.close()
             raise
@@ -215,6 +219,12 @@ def _cause(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     found = [line for line in lines if not line.startswith(("at ", "File ", "Traceback", "...")) and "Error" in line]
     return (found or lines or ["no reason given"])[-1][:300]
+
+
+def _kill_workers() -> None:
+    for worker in multiprocessing.active_children():
+        worker.kill()
+        worker.join()
 
 
 def _get_ready(module: str) -> None:

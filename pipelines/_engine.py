@@ -10,9 +10,9 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -20,22 +20,9 @@ import sqlglot
 from sqlglot import exp
 
 from ..schemas.errors import SqlError
-from ..udfs.catalog import UDFS
+from ._duckdb import SQL_TYPES, interruptible, register_udfs
 
-# Types that every engine has, spelled as DuckDB does. Unsigned ones are left out: Spark has none.
-SQL_TYPES = {
-    pa.int64(): "BIGINT",
-    pa.int32(): "INTEGER",
-    pa.float64(): "DOUBLE",
-    pa.float32(): "REAL",
-    pa.string(): "VARCHAR",
-    pa.binary(): "BLOB",
-    pa.bool_(): "BOOLEAN",
-    pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
-    pa.list_(pa.string()): "VARCHAR[]",
-    pa.list_(pa.int64()): "BIGINT[]",
-    pa.list_(pa.float32()): "REAL[]",
-}
+T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -171,11 +158,13 @@ class DuckDBEngine:
 
     def rows(self, sql: str, **params: Any) -> pa.Table:
         query, bound = self._steps.compile(sql, params)
-        return self._relation(query, bound).to_arrow_table()
+        return self._call(query, lambda: self._relation(query, bound).to_arrow_table())
 
     def batches(self, sql: str, **params: Any) -> Iterator[pa.RecordBatch]:
         query, bound = self._steps.compile(sql, params)
-        yield from self._relation(query, bound).to_arrow_reader(65_536)
+        reader = self._call(query, lambda: self._relation(query, bound).to_arrow_reader(65_536))
+        while (batch := self._call(query, lambda: next(reader, None))) is not None:
+            yield batch
 
     def write(
         self, sql: str, folder: str, schema: pa.Schema, *, partition_by: str | None = None, **params: Any
@@ -213,12 +202,14 @@ class DuckDBEngine:
             self._connection.execute(f"DROP {kind} {name}")
 
     def _relation(self, query: str, params: Mapping[str, Any]) -> duckdb.DuckDBPyRelation:
-        with _explained(query):
-            return self._connection.sql(query, params=_used(query, params))
+        return self._connection.sql(query, params=_used(query, params))
 
     def _run(self, query: str, params: Mapping[str, Any]) -> None:
+        self._call(query, lambda: self._connection.execute(query, _used(query, params)))
+
+    def _call(self, query: str, call: Callable[[], T]) -> T:
         with _explained(query):
-            self._connection.execute(query, _used(query, params))
+            return interruptible(self._connection, call)
 
 
 def _used(query: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -230,28 +221,11 @@ def _used(query: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
 def _explained(query: str) -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:
-        if "interrupted" in str(error).lower():  # how DuckDB reports Ctrl-C
-            raise KeyboardInterrupt from error
-        raise
     except duckdb.IOException as error:  # a full disk, a file that is gone: the query is not to blame
         found = " ".join(str(error).split())[:400]
         raise SqlError("duckdb", found, hint="What was committed stays; run again to go on") from error
     except duckdb.Error as error:
         raise SqlError("duckdb", f"{error}\nin the query\n{query}") from error
-
-
-def register_udfs(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make every UDF callable from SQL on a DuckDB connection."""
-    for udf in UDFS:
-        connection.create_function(
-            udf.name,
-            udf.as_function(),
-            [SQL_TYPES[kind] for kind in udf.takes],
-            SQL_TYPES[udf.returns],
-            type="arrow",  # type: ignore[arg-type]
-            null_handling="special",  # type: ignore[arg-type]
-        )
 
 
 def _use_filesystem(connection: duckdb.DuckDBPyConnection, path: str) -> None:

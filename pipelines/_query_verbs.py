@@ -39,7 +39,7 @@ def sql(directory: str, query: str | None, as_json: bool) -> None:
 
 @contextmanager
 def _ended_by_ctrl_c() -> Iterator[None]:
-    """DuckDB does not look for Ctrl-C while it makes Arrow tables, so the system may end the process."""
+    """A query may wait for a pipe or a disk, where DuckDB hears nothing; it keeps nothing, so the system may end it."""
     usual = signals.getsignal(signals.SIGINT)
     if usual is signals.default_int_handler:
         signals.signal(signals.SIGINT, signals.SIG_DFL)

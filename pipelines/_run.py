@@ -119,6 +119,8 @@ def _run_stages(
         work.clear()
         took[stage] = time.monotonic() - before
         log.info("%s: done in %.1f s", stage, took[stage])
+        if place + 1 < len(chosen) and _made_since(began, work.store.marks(stage)):
+            write_catalog(work.store)  # for whoever looks on: the next stage may take days
     work.close()  # workers end while the catalog is written
     seconds = time.monotonic() - started
     if partitions:
@@ -174,7 +176,7 @@ _FINDINGS = ("split_groups", "embedding", "concentration")  # of stages of one p
 def _about_stage(
     stage: str, marks: Sequence[Mark], rows_in: int, rows_out: int, began: datetime, took: Mapping[str, float]
 ) -> dict[str, Any]:
-    made_now = sum(datetime.fromisoformat(mark.committed_at) >= began for mark in marks)
+    made_now = _made_since(began, marks)
     return {
         "stage": stage,
         "rows_in": rows_in,
@@ -192,6 +194,10 @@ def _about_stage(
         },
         **{name: mark.extra[name] for mark in marks for name in _FINDINGS if mark.extra.get(name)},
     }
+
+
+def _made_since(began: datetime, marks: Sequence[Mark]) -> int:
+    return sum(datetime.fromisoformat(mark.committed_at) >= began for mark in marks)
 
 
 def _wall_seconds(marks: Sequence[Mark]) -> float:

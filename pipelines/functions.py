@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from . import _engine, _spark
+from . import _duckdb, _spark
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -16,11 +16,12 @@ def register(engine: duckdb.DuckDBPyConnection | SparkSession) -> None:
     """Make every function of ``udfs/catalog.py`` callable from SQL, with the same results on either engine.
 
     ``phash_distance(a, b)`` takes BIGINTs, ``pdq_distance(a, b)`` BLOBs (Spark: binary) of 32 bytes; both give the bits
-    that differ as INTEGER, and NULL where either is NULL or a PDQ hash has another length.
+    that differ as INTEGER, and NULL where either is NULL or a PDQ hash has another length. DuckDB has them as
+    macros, which are written into no database file: with one, its cursors do not know them, unless it is a catalog.
 
     Args: engine: a DuckDB connection, also one that only reads, or a Spark session, whose workers have fairshard.
     """
     if isinstance(engine, duckdb.DuckDBPyConnection):
-        _engine.register_udfs(engine)
+        _duckdb.register_udfs(engine)
     else:
         _spark.register_udfs(engine)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import psutil
 import pyarrow.parquet as pq
 import pytest
@@ -219,6 +220,27 @@ def fetching(process: subprocess.Popen) -> list[psutil.Process]:
         except psutil.Error:
             continue  # it has just ended
     return found
+
+
+# --- somebody who looks on ----------------------------------------------------------------------------------
+
+
+def test_a_reader_of_the_catalog_and_a_run_do_not_disturb_each_other(tmp_path, web, monkeypatch):
+    """The reader has the catalog of the first stage open until the last has ended."""
+    case = make_case(tmp_path, some_pairs(tmp_path / "pairs.parquet", 200), web)
+    process = case.start()
+    wait_for((case.work / "catalog.duckdb").exists, process)
+    monkeypatch.chdir(case.work)
+    outcomes = "SELECT count(*), count(*) FILTER (outcome = 'released') FROM outcome"
+    with duckdb.connect("catalog.duckdb", read_only=True) as reader:
+        found = reader.sql(outcomes).fetchall()
+        while process.poll() is None:
+            assert reader.sql(outcomes).fetchall() == found
+    assert (process.returncode, process.communicate()[1]) == (0, "")
+    store = Store(str(case.work))
+    assert found == [(store.read("pair").num_rows, 0)]
+    with duckdb.connect("catalog.duckdb", read_only=True) as reader:
+        assert reader.sql(outcomes).fetchall() == [(found[0][0], store.read("sample").num_rows)]
 
 
 # --- no room ------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import small_world
 
 from fairshard.pipelines._catalog import open_catalog, sql, write_catalog
 from fairshard.pipelines._release import Release
+from fairshard.pipelines.functions import register
 from fairshard.schemas.errors import ReleaseError, SqlError
 from fairshard.schemas.release import PUBLIC_TABLES
 from fairshard.schemas.tables import TABLES
@@ -85,10 +86,40 @@ def test_a_folder_whose_name_is_a_pattern(world, tmp_path):
     assert sql(str(folder), "FROM pair").num_rows == 9
 
 
-def test_the_catalog_file_from_elsewhere(world):
-    connection = duckdb.connect(str(world / "release/catalog.duckdb"), read_only=True)
+@BOTH
+def test_the_catalog_file_from_elsewhere(world, kind, tmp_path, monkeypatch):
+    folder = shutil.copytree(world / kind, tmp_path / kind)  # a search path has no commas
+    other = shutil.copytree(folder, tmp_path / "another")
+    connection = duckdb.connect(str(folder / "catalog.duckdb"), read_only=True)
     with pytest.raises(duckdb.IOException, match="No files found"):
         connection.sql("FROM outcome").fetchall()
+    for file in [*other.glob("pair/*.parquet"), *other.glob("pairs/*.parquet")]:
+        file.write_bytes(b"not what was asked for")
+    monkeypatch.chdir(other)
+    connection.execute(f"SET file_search_path = '{folder}'")
+    assert connection.sql("SELECT removed, rows_left FROM funnel").fetchall()[-1] == (0, 5)
+
+
+@BOTH
+def test_the_catalog_file_opens_in_older_versions_of_duckdb(world, kind):
+    connection = duckdb.connect(str(world / kind / "catalog.duckdb"), read_only=True)
+    assert connection.sql("SELECT tags.storage_version FROM duckdb_databases() WHERE NOT internal").fetchall() == [
+        ("v1.0.0+",)
+    ]
+
+
+def test_functions_in_the_catalog_file(world, monkeypatch):
+    """Those of fingerprints need no Python; the others are there after one line, and none is hidden by it."""
+    monkeypatch.chdir(world / "release")
+    connection = duckdb.connect("catalog.duckdb", read_only=True)
+    distances = "SELECT max(phash_distance(phash, phash)), max(pdq_distance(pdq, hex_bytes(hex(pdq)))) FROM image"
+    assert connection.sql(distances).fetchall() == [(0, 0)]
+    with pytest.raises(duckdb.CatalogException, match="caption_template does not exist"):
+        connection.sql("SELECT caption_template(caption) FROM pair")
+    register(connection)
+    assert connection.sql(distances).fetchall() == [(0, 0)]
+    assert connection.sql("SELECT count(DISTINCT caption_template(caption)) > 0 FROM pair").fetchall() == [(True,)]
+    assert connection.cursor().sql("SELECT phash_distance(-1, 0)").fetchall() == [(64,)]
 
 
 def test_functions_of_the_pipeline(world):

@@ -5,6 +5,7 @@ import pytest
 
 from fairshard.pipelines import _spark
 from fairshard.pipelines.functions import register
+from fairshard.udfs import hashing
 
 ROWS = 5_000  # more than DuckDB hands over at once
 
@@ -49,3 +50,37 @@ def test_distances_on_every_engine(hashes, engine_name):
         spark.createDataFrame(table).createOrReplaceTempView("hashes")
         assert [tuple(row) for row in spark.sql(QUERY).collect()] == expected
         spark.catalog.dropTempView("hashes")
+
+
+TEXTS = [
+    "bf0d9c889636b2b2", "BF0D9C889636B2B2", "0000000000000000", "7fffffffffffffff", "8000000000000000", "ffffffffffffffff",
+    None, "", "0", "ab", "abc", "no hex", " f0d9c889636b2b2", "f0d9c889636b2b2\n", "0xbf0d9c889636b2", "٠١٢٣٤٥٦٧٨٩٠١٢٣٤٥",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("function", [hashing.phash_bits, hashing.hex_bytes])
+def test_hex_digits_are_read_alike(function):
+    """Columns and constants, which DuckDB computes beforehand."""
+    texts = pa.table({"place": range(len(TEXTS)), "key": pa.array(TEXTS)})
+    connection = duckdb.connect()
+    register(connection)
+    connection.register("texts", texts)
+    found = connection.sql(f"SELECT {function.name}(key) FROM texts ORDER BY place").fetchall()
+    alone = [connection.execute(f"SELECT {function.name}({key!r})").fetchone() for key in TEXTS[:6]]
+    assert [one for (one,) in found] == function(texts["key"]).to_pylist()
+    assert alone == found[:6]
+    for key in ("no hex", "0"):
+        assert connection.execute(f"SELECT {function.name}('{key}')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_distances_of_constants(tmp_path, stored):
+    """Also in a cursor, but for a database file, into which nothing is written."""
+    connection = duckdb.connect(tmp_path / "own.duckdb" if stored else ":memory:")
+    register(connection)
+    query = "SELECT phash_distance(-1, 0), phash_distance(NULL, 0), pdq_distance(NULL, NULL), pdq_distance('a', 'b')"
+    assert connection.sql(query).fetchall() == [(64, None, None, None)]
+    if not stored:
+        assert connection.cursor().sql(query).fetchall() == [(64, None, None, None)]
+    own = "SELECT count(*) FROM duckdb_functions() WHERE NOT internal AND database_name = 'own'"
+    assert connection.sql(own).fetchall() == [(0,)]
