@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import re
-from importlib import resources
 from typing import Any
 
 from ..schemas.errors import MissingExtra
@@ -18,6 +16,7 @@ from . import _croissant
 from ._catalog import Catalog
 from ._datasheet import datasheet, summary
 from ._manifest import merkle_root
+from ._markdown import line, render
 from ._release import FileFact, Release
 from ._release_facts import facts
 
@@ -25,8 +24,6 @@ README, FUNNEL = "README.md", "funnel.png"
 
 _SIZE_CATEGORIES = ((3, "n<1K"), (4, "1K<n<10K"), (5, "10K<n<100K"), (6, "100K<n<1M"), (7, "1M<n<10M"),
                     (8, "10M<n<100M"), (9, "100M<n<1B"), (10, "1B<n<10B"), (11, "10B<n<100B"))  # fmt: skip
-_MARKDOWN = re.compile(r"([\\`*\[\]|~#])")
-_CELL_MAX_CHARS = 80
 
 _KINDS = {
     "registry": "an entry in an opt-out registry",
@@ -94,18 +91,11 @@ def card(manifest: dict[str, Any], found: dict[str, Any]) -> str:
         manifest: the release's, but for its ``files``.
         found: its ``facts``.
     """
-    import jinja2
-
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters["cell"] = _cell
-    environment.filters["line"] = _line
-    environment.filters["number"] = lambda value: f"{value:,}"
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
-    text = resources.files(__package__ or "").joinpath("templates", "card.md.j2").read_text(encoding="utf-8")
     released = manifest["counts"]["released"]
     # Releases of before these keys were known are taken down, too.
     stated = {"publisher": None, "contact": None, "url": None, "published_on": None, **manifest["settings"]["emit"]}
-    return environment.from_string(text).render(
+    return render(
+        "card.md.j2",
         **found,
         manifest=manifest,
         counts=manifest["counts"],
@@ -116,7 +106,7 @@ def card(manifest: dict[str, Any], found: dict[str, Any]) -> str:
         columns=[{"name": column.name, "type": str(column.type)} for column in SIDECAR],
         summary=summary(manifest, found),
         sheet=datasheet(manifest, found),
-        bullets=lambda sentences: "\n".join(f"- {_line(sentence)}" for sentence in sentences),
+        bullets=lambda sentences: "\n".join(f"- {line(sentence)}" for sentence in sentences),
         policy=policy_words(manifest["policy"]),
         kinds=_KINDS,
         size_category=next((name for digits, name in _SIZE_CATEGORIES if released < 10**digits), "100B<n<1T"),
@@ -187,15 +177,3 @@ def _draw(figure: Any, rows: int, funnel: list[dict[str, Any]]) -> None:
 
 def _bar_label(left: int, removed: int) -> str:
     return f"{left:,}  (\N{MINUS SIGN}{removed:,})" if removed else f"{left:,}"
-
-
-def _cell(value: Any) -> str:
-    """Text from outside as one short and harmless line of Markdown."""
-    text = " ".join(str(value).split())
-    return _line(text if len(text) <= _CELL_MAX_CHARS else text[: _CELL_MAX_CHARS - 1] + "…")
-
-
-def _line(value: Any) -> str:
-    """Text from outside as one harmless line of Markdown."""
-    text = " ".join(str(value).split())
-    return _MARKDOWN.sub(r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
