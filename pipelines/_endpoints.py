@@ -152,7 +152,7 @@ def _ask(work: Work, stage: str, place: Callable[[], None], names: Sequence[str]
 
     _name_unsettled(work, stage, place)
     folders = _inputs(work, now)
-    with asyncio.Runner() as runner, bar(f"{stage}: endpoints", len(names)) as progress:
+    with asyncio.Runner() as runner, bar(f"{stage}: endpoints", len(names), work.told) as progress:
         stack = AsyncExitStack()
         try:
             askers = runner.run(open_askers(work.job, work.http, stack))

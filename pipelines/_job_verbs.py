@@ -84,6 +84,8 @@ def plan(config: str, policy: str | None, as_json: bool) -> None:
 @click.option("--engine", type=click.Choice(["duckdb", "spark"]), help="Where SQL runs.  [config: engine]")
 @click.option("--compute", type=click.Choice(["local", "dask", "spark"]),
               help="Where pixels are worked on.  [config: compute]")  # fmt: skip
+@click.option("--metrics", metavar="FILE", type=click.Path(dir_okay=False),
+              help="Figures of the run for Prometheus.  [config: metrics_file; metrics.prom in the work directory]")  # fmt: skip
 @AS_JSON
 def run(
     config: str,
@@ -94,6 +96,7 @@ def run(
     refresh: bool,
     engine: str | None,
     compute: str | None,
+    metrics: str | None,
     as_json: bool,
 ) -> None:
     """Run a job from its lists to its release. Run it again to resume; what is done is not done again.
@@ -118,7 +121,8 @@ def run(
     if (retry is not None or refresh) and (partitions or "fetch" not in stages):
         raise click.UsageError("--retry and --refresh go with a run of all partitions of fetch")
     classes = _again.classes(retry) if retry is not None else ()
-    job = _with(configs.load(config), engine=engine, compute=compute)
+    metrics_file = metrics and str(Path(metrics).resolve())
+    job = _with(configs.load(config), engine=engine, compute=compute, metrics_file=metrics_file)
     found = _run.run(job, stages, partitions, retry=classes, refresh=refresh)
     left = {stage["stage"]: stage["left"] for stage in found["stages"] if "left" in stage and stage["stage"] in stages}
     if as_json:

@@ -12,15 +12,18 @@ import json
 import platform
 import threading
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..schemas.config import Job
-from ..schemas.errors import ConfigError
+from ..schemas.errors import ConfigError, ReleaseError
+from . import _logs, _metrics
 from ._again import Wish, wish
 from ._fetch_progress import added
 from ._progress import log
+from ._run_state import RunState
 from ._store import Mark, Store
 from ._work import STAGES, Work, require
 
@@ -64,9 +67,10 @@ def run(
         raise ConfigError("--retry and --refresh", "are of no use here", "a run of fetch with all its partitions")
     work = Work(job)
     try:
-        if "fetch" in chosen and job.config.compute == "local" and not partitions:
-            _warm_up(work)
-        return _checked_and_run(work, chosen, partitions, Wish(retry, refresh), began, started)
+        with _logs.about(run=uuid.uuid4().hex[:8]):
+            if "fetch" in chosen and job.config.compute == "local" and not partitions:
+                _warm_up(work)
+            return _checked_and_run(work, chosen, partitions, Wish(retry, refresh), began, started)
     finally:
         work.close()
 
@@ -93,7 +97,25 @@ def _checked_and_run(
         if whole:  # a lone stage may be one of several that run side by side
             work.store.clear_scratch()
         wish(work.store, again)
-        return _run_stages(work, chosen, partitions, began, started)
+        if partitions:
+            return _run_stages(work, chosen, partitions, began, started, None)
+        with _told(work, chosen, began, started) as state:
+            return _run_stages(work, chosen, partitions, began, started, state)
+
+
+@contextlib.contextmanager
+def _told(work: Work, chosen: Sequence[str], began: datetime, started: float) -> Iterator[RunState]:
+    """Say in the work directory, and to who collects metrics, how a run is going and how it ended."""
+    state = RunState(work.store, _logs.run_id(), chosen)
+    work.told = state.progress
+    try:
+        yield state
+    except BaseException as error:
+        state.end(error)
+        with contextlib.suppress(OSError, ReleaseError):  # that is what the run may have ended by
+            found = summary(work.store, began, time.monotonic() - started, work.job, {})
+            _metrics.write(work.store, work.job, state.as_dict(), found)
+        raise
 
 
 def _stage(name: str) -> Any:
@@ -106,19 +128,20 @@ def _get_ready(names: Sequence[str]) -> None:
 
 
 def _run_stages(
-    work: Work, chosen: Sequence[str], partitions: Sequence[str], began: datetime, started: float
+    work: Work,
+    chosen: Sequence[str],
+    partitions: Sequence[str],
+    began: datetime,
+    started: float,
+    state: RunState | None,
 ) -> dict[str, Any]:
     from ._catalog import write_catalog
 
     job, took = work.job, {}
     for place, stage in enumerate(chosen):
-        before = time.monotonic()
         if stage == "fetch":  # the one that this process spends waiting
             threading.Thread(target=_get_ready, args=(chosen[place + 1 :],), name="imports").start()
-        _stage(stage).run(work, *([partitions] if partitions else []))
-        work.clear()
-        took[stage] = time.monotonic() - before
-        log.info("%s: done in %.1f s", stage, took[stage])
+        took[stage] = _run_stage(work, stage, partitions, state)
     work.close()  # workers end while the catalog is written
     seconds = time.monotonic() - started
     if partitions:
@@ -128,7 +151,25 @@ def _run_stages(
         log.warning("the release is empty: no pair was left, and the view 'reason' says why")
     work.store.put("run.json", json.dumps(found, indent=1).encode())
     write_catalog(work.store)
+    if state is not None:
+        state.end()
+        _metrics.write(work.store, job, state.as_dict(), found)
     return found
+
+
+def _run_stage(work: Work, stage: str, partitions: Sequence[str], state: RunState | None) -> float:
+    """Run one stage. Returns the seconds that it took."""
+    before = time.monotonic()
+    with _logs.about(stage=stage):
+        if state is not None:
+            state.begin(stage)
+        _stage(stage).run(work, *([partitions] if partitions else []))
+        work.clear()
+        took = time.monotonic() - before
+        if state is not None:
+            state.finish(stage, took)
+        log.info("%s: done in %.1f s", stage, took, extra=_logs.fields(seconds=round(took, 3)))
+    return took
 
 
 def summary(store: Store, began: datetime, seconds: float, job: Job, took: Mapping[str, float]) -> dict[str, Any]:
@@ -167,7 +208,7 @@ def _rows(marks: Sequence[Mark]) -> dict[str, int]:
     return dict(sorted(rows.items()))
 
 
-_COUNTS = ("failed", "left")  # pairs by reason, of each partition of fetch
+_COUNTS = ("failed", "left", "reasons", "requests")  # by reason or class, added up over partitions
 _FINDINGS = ("split_groups", "embedding", "concentration")  # of stages of one partition
 
 
@@ -182,7 +223,7 @@ def _about_stage(
         "rows_written": _rows(marks),
         "partitions": len(marks),
         "made_now": made_now,
-        "seconds": round(took[stage] if made_now else _wall_seconds(marks), 3),
+        "seconds": round(took[stage] if made_now and stage in took else _wall_seconds(marks), 3),
         "partition_seconds": round(sum(mark.seconds for mark in marks), 3),
         "peak_mb": max(mark.peak_mb for mark in marks),
         **{
@@ -190,8 +231,16 @@ def _about_stage(
             for name in _COUNTS
             if any(mark.extra.get(name) for mark in marks)
         },
+        **{name: count for name, count in _bytes(marks).items() if count},
         **{name: mark.extra[name] for mark in marks for name in _FINDINGS if mark.extra.get(name)},
     }
+
+
+def _bytes(marks: Sequence[Mark]) -> dict[str, int]:
+    # The last mark of `emit` names all files, those of shards as well.
+    released = {name: fact["bytes"] for mark in marks for name, fact in mark.extra.get("released", {}).items()}
+    read = sum(mark.extra.get("read_bytes", 0) for mark in marks)
+    return {"read_bytes": read, "released_bytes": sum(released.values())}
 
 
 def _wall_seconds(marks: Sequence[Mark]) -> float:
