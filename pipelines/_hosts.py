@@ -22,6 +22,7 @@ from ..schemas.errors import Refused
 from ..schemas.tables import HOST_FILE
 from ..udfs.text import stable_hash
 from ..udfs.urls import canonical_key, key_host
+from ._clock import ahead
 from ._host_asker import Asker, Key, answered, key_of
 from ._politeness import CRAWL_DELAY
 from ._store import Mark, Store, arrow_filesystem, read_parquet
@@ -121,9 +122,10 @@ def known_files(
     if mark is None:
         return {}
     rows = [row for name in mark.files.get("host_file", []) for row in read_parquet(store.path(name)).to_pylist()]
-    oldest = datetime.now(UTC) - max_age
-    oldest = max(oldest, since) if since else oldest
-    return {key_of(row): row for row in rows if answered(row) and row["fetched_at"] >= oldest}
+    now = datetime.now(UTC)
+    oldest = max(now - max_age, since) if since else now - max_age
+    in_time = (row for row in rows if row["fetched_at"] >= oldest and not ahead(row["fetched_at"], now))
+    return {key_of(row): row for row in in_time if answered(row)}
 
 
 def stored_files(store: Store, origins: Sequence[str], partitions: int) -> dict[str, list[dict]]:

@@ -96,6 +96,7 @@ def _checked_and_run(
         held.enter_context(work.store.locked(alone=whole))
         if whole:  # a lone stage may be one of several that run side by side
             work.store.clear_scratch()
+            _warn_of_clock(work)
         wish(work.store, again)
         if partitions:
             return _run_stages(work, chosen, partitions, began, started, None)
@@ -116,6 +117,15 @@ def _told(work: Work, chosen: Sequence[str], began: datetime, started: float) ->
             found = summary(work.store, began, time.monotonic() - started, work.job, {})
             _metrics.write(work.store, work.job, state.as_dict(), found)
         raise
+
+
+def _warn_of_clock(work: Work) -> None:
+    now = datetime.now(UTC)
+    late = [mark.committed_at for stage in STAGES for mark in work.store.marks(stage) if mark.ahead(now)]
+    if late:
+        log.warning("%s: %d partitions were committed at a time to come, the last at %s: a clock is or was wrong. What "
+                    "hosts said then is asked for again; what was fetched stands",
+                    work.store.root, len(late), max(late)[:19])  # fmt: skip
 
 
 def _stage(name: str) -> Any:
@@ -147,6 +157,9 @@ def _run_stages(
     if partitions:
         return _about_run([_partitions_summary(work.store, partitions, began, took)], began, seconds, job)
     found = summary(work.store, began, seconds, job, took)
+    if late := _stage("consult").replaced(work):
+        log.warning("registry %s: replaced since this job has read it; what it says now is not heeded yet. Run again",
+                    ", ".join(late))  # fmt: skip
     if "emit" in chosen and not found["stages"][-1]["rows_out"]:
         log.warning("the release is empty: no pair was left, and the view 'reason' says why")
     work.store.put("run.json", json.dumps(found, indent=1).encode())

@@ -32,6 +32,7 @@ from pyarrow import fs as arrow_fs
 from ..schemas.errors import ContractError, InputError, ReleaseError
 from ..schemas.tables import TABLES
 from . import _work_lock
+from ._clock import ahead
 from ._logs import fields, log
 from ._memory import peak_mb
 
@@ -71,8 +72,12 @@ class Mark:
 
     def valid(self, fingerprint: str, now: datetime) -> bool:
         """Whether it still stands for what ``fingerprint`` describes."""
-        fresh = self.expires_at is None or now < datetime.fromisoformat(self.expires_at)
+        fresh = self.expires_at is None or (now < datetime.fromisoformat(self.expires_at) and not self.ahead(now))
         return fresh and self.fingerprint == fingerprint
+
+    def ahead(self, now: datetime) -> bool:
+        """Whether it was committed by a clock that was ahead of today's."""
+        return bool(self.committed_at) and ahead(datetime.fromisoformat(self.committed_at), now)
 
 
 class Store:
