@@ -14,7 +14,7 @@ from typing import Any
 
 from ..schemas.errors import StageError
 from ..schemas.tables import TABLES
-from ._store import Store, listed
+from ._store import Store, file_system, listed
 from ._work import STAGES
 from .status import status
 
@@ -22,7 +22,7 @@ _SCRATCH = "_scratch"
 # Names that stages give, by folder: of tables, of renditions, of lists that wait for the last part to be read.
 _TABLE_FILE = re.compile(rf"({'|'.join(STAGES)})-.+-\d+\.parquet")
 _OWN_FILES = {
-    "work_shard": re.compile(r".+\.tar"),
+    "work_shard": re.compile(r"(.+\.)?\d{4,}\.tar"),
     "ingest-lists": re.compile(r"\d{5}\.(candidates|rows|said)"),
 }
 _DEAD = "work in progress of a run that has ended"
@@ -69,10 +69,11 @@ def gc(work_dir: str, delete: bool = False) -> dict[str, Any]:
 
 
 def _scratch(store: Store) -> Iterator[Garbage]:
-    folder = store.path(_SCRATCH)
-    if store.fs.exists(folder):
-        for path, info in sorted(store.fs.find(folder, detail=True).items()):
-            yield Garbage(_relative(store, path), info["size"] or 0, _DEAD)
+    fs, base = file_system(store.root)
+    folder = f"{base}/{_SCRATCH}"
+    if fs.exists(folder):
+        for path, info in sorted(fs.find(folder, detail=True).items()):
+            yield Garbage(path.removeprefix(f"{base}/"), info["size"] or 0, _DEAD)
 
 
 def _unmarked(store: Store) -> Iterator[Garbage]:
@@ -98,7 +99,3 @@ def _delete(store: Store, found: list[Garbage]) -> None:
         if not one.path.startswith(f"{_SCRATCH}/"):
             store.fs.rm_file(store.path(one.path))
     store.clear_scratch()  # with its empty folders
-
-
-def _relative(store: Store, path: str) -> str:
-    return path[path.index(f"/{_SCRATCH}/") + 1 :]
