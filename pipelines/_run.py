@@ -166,7 +166,10 @@ def _run_stages(
     write_catalog(work.store)
     if state is not None:
         state.end()
-        _metrics.write(work.store, job, state.as_dict(), found)
+        try:
+            _metrics.write(work.store, job, state.as_dict(), found)
+        except OSError as error:  # the release is there all the same
+            log.warning("figures for Prometheus cannot be written: %s", error)
     return found
 
 

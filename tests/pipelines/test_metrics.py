@@ -13,7 +13,7 @@ from sample_run import SampleRun
 from fairshard.pipelines import _run
 from fairshard.pipelines._metrics import Metric, Sample, render
 from fairshard.schemas.config import from_mapping
-from fairshard.schemas.errors import SourceError
+from fairshard.schemas.errors import InputError, SourceError
 
 # The text format 0.0.4, stricter than Prometheus reads it: HELP, TYPE and samples of a metric side by side, in order.
 NAME = r"[a-z_]+"
@@ -114,3 +114,12 @@ def test_a_failure_is_told_where_one_wants_it_and_the_last_success_stands(tmp_pa
     assert after["fairshard_last_success_timestamp_seconds"] == before["fairshard_last_success_timestamp_seconds"]
     assert [path.name for path in (tmp_path / "collected").iterdir()] == ["fairshard.prom"]
     assert not (tmp_path / "work" / "metrics.prom").exists()
+
+
+def test_figures_that_cannot_be_written_cost_no_run(tmp_path, caplog):
+    (tmp_path / "list.csv").write_text("url,text\nhttps://a.example/1.jpg,words\n")
+    required = {"work_dir": "work", "release_dir": "release", "sources": [{"path": "list.csv"}]}
+    _run.run(from_mapping({**required, "metrics_file": "list.csv/figures.prom"}, tmp_path), ["ingest"])
+    assert [line for line in caplog.messages if line.startswith("figures for Prometheus cannot be written: ")]
+    with pytest.raises(InputError, match="planet://a: cannot be reached"):
+        _run.run(from_mapping({**required, "metrics_file": "planet://a"}, tmp_path), ["ingest"])
