@@ -33,6 +33,7 @@ from fairshard.pipelines.gc import gc
 from fairshard.pipelines.status import KILLED, status
 
 _LOOK_EVERY_S = 0.002
+_LONGEST_S = 3600.0
 _GC_AFTER = 0.25  # of the kills
 
 
@@ -126,9 +127,10 @@ def carried_to_its_end(
 
 def _watch(process: subprocess.Popen, written: Written, paths: int) -> int:
     """Wait for a moment, or the end of the process."""
-    deadline = time.monotonic() + 4 * DEADLINE_S
+    deadline = time.monotonic() + _LONGEST_S
     while (count := written.look()) < paths and process.poll() is None:
         if time.monotonic() > deadline:
+            os.killpg(process.pid, signal.SIGKILL)
             raise Chaos("a run goes on and on")
         time.sleep(_LOOK_EVERY_S)
     return count
