@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from ..schemas.errors import ConfigError, did_you_mean
+from ._clock import ahead
 from ._store import Mark, Store
 
 _FILE = "again.json"
@@ -66,9 +67,9 @@ class Again:
     def concerns(self, row: Mapping[str, Any]) -> bool:
         """Whether a row of ``image`` is to be asked for again. One that opted out is by ``refresh`` alone."""
         at = row["fetched_at"]
-        if self.refresh is not None and at < self.refresh:
+        if self.refresh is not None and _before(at, self.refresh):
             return True
-        return row["status"] == "failed" and any(at < wished for wished in self._wished([row["error"]]))
+        return row["status"] == "failed" and any(_before(at, wished) for wished in self._wished([row["error"]]))
 
     def unmakes(self, mark: Mark) -> bool:
         """Whether a partition of ``fetch`` has to be made again for such rows."""
@@ -87,9 +88,11 @@ class Wish(NamedTuple):
 
 
 def wish(store: Store, new: Wish) -> None:
-    """Take note of a wish, besides those that were made before."""
+    """Take note of a wish, besides those that were made before. One of a clock that was ahead is made anew."""
     now, known = datetime.now(UTC), wishes(store)
-    again = Again(now if new.refresh else known.refresh, {**known.retry, **dict.fromkeys(new.retry, now)})
+    refresh = now if new.refresh or (known.refresh and ahead(known.refresh, now)) else known.refresh
+    retry = {name: now if ahead(at, now) else at for name, at in known.retry.items()}
+    again = Again(refresh, {**retry, **dict.fromkeys(new.retry, now)})
     if again != known:
         refreshed = again.refresh.isoformat() if again.refresh else None
         kept = {"refresh": refreshed, "retry": {name: at.isoformat() for name, at in again.retry.items()}}
@@ -115,7 +118,14 @@ def wishes(store: Store) -> Again:
 
 def older(mark: Mark, at: datetime | None) -> bool:
     """Whether a partition was begun before a wish was made."""
-    return at is not None and datetime.fromisoformat(mark.committed_at) - timedelta(seconds=mark.seconds) < at
+    if at is None:
+        return False
+    committed_at = datetime.fromisoformat(mark.committed_at)
+    return _before(committed_at, at) or committed_at - timedelta(seconds=mark.seconds) < at
+
+
+def _before(at: datetime, wished: datetime) -> bool:
+    return at < wished or ahead(at)
 
 
 def _codes(name: str) -> frozenset[str]:

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from ..schemas.errors import FairshardError, MissingExtra, StageError
+from ._logs import carried
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -58,12 +59,12 @@ class LocalCompute:
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         if self.workers == 1 or len(tasks) <= 1:
-            yield from map(function, tasks)
+            yield from map(carried(function), tasks)
             return
-        left = list(range(len(tasks)))
+        left, sent = list(range(len(tasks))), carried(function)
         for _ in range(_ROUNDS):
             try:
-                for number, result in self._round(function, tasks, list(left)):
+                for number, result in self._round(sent, tasks, list(left)):
                     left.remove(number)
                     yield result
                 return
@@ -130,7 +131,7 @@ class DaskCompute:
         from distributed import as_completed as dask_completed
 
         # Tasks write files: Dask may not take one for another, nor reuse an earlier result.
-        futures = self._client.map(partial(_caught, function), tasks, pure=False, retries=_ROUNDS - 1)
+        futures = self._client.map(partial(_caught, carried(function)), tasks, pure=False, retries=_ROUNDS - 1)
         try:
             for future in dask_completed(futures):
                 yield _raised(future.result())
@@ -166,7 +167,7 @@ class SparkCompute:
 
         if not tasks:
             return
-        mapped = self._spark.sparkContext.parallelize(list(tasks), len(tasks)).map(partial(_caught, function))
+        mapped = self._spark.sparkContext.parallelize(list(tasks), len(tasks)).map(partial(_caught, carried(function)))
         try:
             results = mapped.collect()
         except (Py4JJavaError, PySparkException) as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..schemas.verdicts import HOLD
@@ -45,7 +45,8 @@ class Earlier:
         mark = store.mark("fetch", task.partition)
         extra = mark.extra if mark else {}
         self._alike = extra.get("facts") == task.facts and set(task.looks) <= set(extra.get("looks", ()))
-        self.paused = {name: datetime.fromisoformat(until) for name, until in extra.get("paused", {}).items()}
+        paused = {} if mark and mark.ahead(datetime.now(UTC)) else extra.get("paused", {})
+        self.paused = {name: datetime.fromisoformat(until) for name, until in paused.items()}
         self.committed_at = datetime.fromisoformat(mark.committed_at) if mark else None
         for row in self._rows(mark.files.get("image", []) if mark else []):
             self._images.setdefault(row.get("asked_url") or "", []).append({**NOTHING, **row})

@@ -23,6 +23,7 @@ from ..schemas.config import Endpoint, Job, fingerprint
 from ..schemas.policy import Policy
 from ..schemas.tables import ANSWER, SIGNAL
 from ..udfs.arrow import pc
+from ._clock import ALLOWED
 from ._progress import bar
 from ._said import parser
 from ._store import arrow_filesystem
@@ -51,7 +52,8 @@ FROM (
         PARTITION BY known.registry, known.url ORDER BY known.answered_at DESC, known.verdict
     ) AS place
     FROM known JOIN to_ask ON known.registry = to_ask.registry AND known.endpoint = to_ask.endpoint
-    WHERE known.verdict <> 'hold' AND known.answered_at >= to_ask.oldest AND known.parser = $parser
+    WHERE known.verdict <> 'hold' AND known.answered_at >= to_ask.oldest AND known.answered_at <= to_ask.latest
+      AND known.parser = $parser
 ) AS ranked
 WHERE place = 1
 """
@@ -81,6 +83,7 @@ FROM unsettled JOIN strictest ON unsettled.url_key = strictest.url_key
 """
 
 _PART = ("part", pa.int32())
+_TIME = ANSWER.schema.field("answered_at").type
 KEPT_SCHEMA = pa.schema([*ANSWER.schema, _PART])
 DUE_SCHEMA = pa.schema([("registry", pa.string()), ("url", pa.string()), _PART])
 
@@ -152,7 +155,7 @@ def _ask(work: Work, stage: str, place: Callable[[], None], names: Sequence[str]
 
     _name_unsettled(work, stage, place)
     folders = _inputs(work, now)
-    with asyncio.Runner() as runner, bar(f"{stage}: endpoints", len(names)) as progress:
+    with asyncio.Runner() as runner, bar(f"{stage}: endpoints", len(names), work.told) as progress:
         stack = AsyncExitStack()
         try:
             askers = runner.run(open_askers(work.job, work.http, stack))
@@ -200,7 +203,8 @@ def _inputs(work: Work, now: datetime) -> tuple[str, str]:
     engine.register("to_ask", pa.table({
         "registry": pa.array([one.name for one in endpoints], pa.string()),
         "endpoint": pa.array([one.url for one in endpoints], pa.string()),
-        "oldest": pa.array([now - max_age(one, policy) for one in endpoints], ANSWER.schema.field("answered_at").type),
+        "oldest": pa.array([now - max_age(one, policy) for one in endpoints], _TIME),
+        "latest": pa.array([now + ALLOWED for _ in endpoints], _TIME),
     }))  # fmt: skip
     engine.step("wanted", WANTED, partitions=len(_answer_partitions(work.job)))
     engine.step("fresh", FRESH, parser=parser())

@@ -16,7 +16,7 @@ from typing import Any
 
 import fsspec
 
-from ._progress import Bar, bar
+from ._progress import Bar, Tell, bar
 from ._store import listed
 
 _EVERY_S = 2.0
@@ -54,16 +54,17 @@ class Tally:
 
 
 @contextmanager
-def watched(folder: str, pairs: int, hosts: int) -> Iterator[None]:
+def watched(folder: str, pairs: int, hosts: int, told: Tell | None = None) -> Iterator[None]:
     """Tell how far a fetch has come.
 
     Args:
         folder: where the workers leave their counts.
         pairs: to be done.
         hosts: that they are of.
+        told: is told as well.
     """
     stop = threading.Event()
-    with bar("fetch", pairs) as progress:
+    with bar("fetch", pairs, told) as progress:
         watcher = threading.Thread(target=_watch, args=(folder, hosts, progress, stop), daemon=True)
         watcher.start()
         try:

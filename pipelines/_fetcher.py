@@ -90,6 +90,8 @@ class Fetching:
         self._onward = Onward(task.way, store, task.partition, task.refuses)
         self._looker = Looker(task.config, task.looks)
         self._hosts: Hosts | None = None
+        self._requests: Counter[str] = Counter()
+        self._read_bytes = 0
 
     def take_over(self, asked: Mapping[str, Asked]) -> dict[str, Asked]:
         """Take over what stands of an earlier run. Returns the rest, which has to be asked for."""
@@ -108,7 +110,7 @@ class Fetching:
         wishes = [Wish(url, bool(one.licensed), self._earlier.known(url)) for url, one in wanted.items()]
         with ThreadPoolExecutor(1, "pixels") as pixels:
             async with Client(HttpOptions(**dict(self._task.http))) as client:
-                self._hosts = client.hosts
+                self._hosts, self._requests = client.hosts, client.requests
                 self._heed(client, wanted)
                 async with aclosing(self._onward.answers(client, wishes)) as answers:
                     async for url, fetched in answers:
@@ -137,6 +139,7 @@ class Fetching:
 
     async def _add(self, url: str, asked: Asked, fetched: Fetched, pixels: ThreadPoolExecutor) -> None:
         at = datetime.now(UTC)
+        self._read_bytes += len(fetched.body)
         if fetched.error in _NO_NEWS and self._earlier.take(url, asked, self._rows, self._shard, aged=True):
             self._rows.not_refreshed += len(asked.pairs)
             self._tally.add(asked.host, len(asked.pairs), None)
@@ -176,6 +179,7 @@ class Fetching:
         """Write what was found, and when it has to be looked at again."""
         rows, task = self._rows, self._task
         done.extra |= {"facts": task.facts, "looks": task.looks, **rows.counts(), **self._put_off()}
+        done.extra |= {"requests": dict(sorted(self._requests.items())), "read_bytes": self._read_bytes}
         done.expires_at = self._expiry(done)
         done.write("host_file", batches(self._onward.host_files))
         done.write("image", pa.Table.from_pylist(rows.image, IMAGE.schema))

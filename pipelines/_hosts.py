@@ -8,6 +8,7 @@ an earlier run is not asked for again, and what gave no answer is.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from ..schemas.errors import Refused
 from ..schemas.tables import HOST_FILE
 from ..udfs.text import stable_hash
 from ..udfs.urls import canonical_key, key_host
+from ._clock import ahead
 from ._host_asker import Asker, Key, answered, key_of
 from ._politeness import CRAWL_DELAY
 from ._store import Mark, Store, arrow_filesystem, read_parquet
@@ -65,7 +67,7 @@ def ask(task: Ask) -> int:
     known = known_files(store, "consult", task.partition, max_age, task.since)
     with store.task("consult", task.partition, task.fingerprint) as done:
         origins = sorted({origin for path in task.origins for origin in read_parquet(path)["origin"].to_pylist()})
-        rows, requests = asyncio.run(_ask_all(origins, known, dict(task.http) if task.ask else None))
+        rows, requests, answers = asyncio.run(_ask_all(origins, known, dict(task.http) if task.ask else None))
         rows.sort(key=lambda row: (row["origin"], row["kind"], row["url"]))
         done.rows_in = len(origins)
         done.write("host_file", batches(rows))
@@ -73,6 +75,7 @@ def ask(task: Ask) -> int:
         unasked = {row["origin"] for row in rows if row["error"] == CRAWL_DELAY}
         delays = [row["crawl_delay_s"] for row in rows if row["origin"] in unasked and row["crawl_delay_s"] is not None]
         done.extra["crawl_delay_s"] = min(delays, default=None)
+        done.extra["requests"] = dict(sorted(answers.items()))
     return requests
 
 
@@ -119,9 +122,10 @@ def known_files(
     if mark is None:
         return {}
     rows = [row for name in mark.files.get("host_file", []) for row in read_parquet(store.path(name)).to_pylist()]
-    oldest = datetime.now(UTC) - max_age
-    oldest = max(oldest, since) if since else oldest
-    return {key_of(row): row for row in rows if answered(row) and row["fetched_at"] >= oldest}
+    now = datetime.now(UTC)
+    oldest = max(now - max_age, since) if since else now - max_age
+    in_time = (row for row in rows if row["fetched_at"] >= oldest and not ahead(row["fetched_at"], now))
+    return {key_of(row): row for row in in_time if answered(row)}
 
 
 def stored_files(store: Store, origins: Sequence[str], partitions: int) -> dict[str, list[dict]]:
@@ -150,14 +154,15 @@ def batches(rows: list[dict]) -> list[pa.RecordBatch]:
 
 async def _ask_all(
     origins: list[str], known: Mapping[Key, dict], http: Mapping[str, Any] | None
-) -> tuple[list[dict], int]:
+) -> tuple[list[dict], int, Counter[str]]:
+    """Rows of ``host_file``, how many files were asked for, and requests by class."""
     if http is None:
-        return await Asker(None, known).all_files(origins), 0
+        return await Asker(None, known).all_files(origins), 0, Counter()
     from ._http import Client, HttpOptions
 
     async with Client(HttpOptions(**http)) as client:
         asker = Asker(client, known)
-        return await asker.all_files(origins), asker.requests
+        return await asker.all_files(origins), asker.requests, client.requests
 
 
 def _expiry(rows: list[dict], max_age: timedelta) -> datetime | None:

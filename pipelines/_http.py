@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable
 from functools import partial
 
@@ -38,6 +39,7 @@ class Client:
     Attributes:
         hosts: those that were asked, with their turns.
         pace: bounds bytes a second; None: nothing does.
+        requests: those that were made, by class of their status; ``no_answer``: without any.
     """
 
     def __init__(self, options: HttpOptions | None = None, beside: Client | None = None):
@@ -55,6 +57,7 @@ class Client:
         bound = self.options.max_bytes_per_s
         self.hosts = beside.hosts if beside else Hosts(self.options)
         self.pace = beside.pace if beside else Pace(bound) if bound else None
+        self.requests: Counter[str] = beside.requests if beside else Counter()
         self._sessions = Sessions(self.options)
 
     async def __aenter__(self) -> Client:
@@ -189,6 +192,7 @@ class Client:
             host.ended()
             trip.left_s = (deadline.when() or started) - clock()
             trip.elapsed_s += clock() - started
+            self.requests[f"{trip.hops[-1].status // 100}xx" if len(trip.hops) > answers else "no_answer"] += 1
         trip.failure = failure
         if len(trip.hops) == answers:
             host.failed(failure.code, failure.detail)

@@ -88,6 +88,8 @@ def plan(config: str, policy: str | None, changes: dict[str, Any], as_json: bool
 @click.option("--engine", type=click.Choice(["duckdb", "spark"]), help="Where SQL runs.  [config: engine]")
 @click.option("--compute", type=click.Choice(["local", "dask", "spark"]),
               help="Where pixels are worked on.  [config: compute]")  # fmt: skip
+@click.option("--metrics", metavar="FILE", type=click.Path(dir_okay=False),
+              help="Figures of the run for Prometheus.  [config: metrics_file; metrics.prom in the work directory]")  # fmt: skip
 @SET
 @AS_JSON
 def run(
@@ -100,6 +102,7 @@ def run(
     engine: str | None,
     compute: str | None,
     changes: dict[str, Any],
+    metrics: str | None,
     as_json: bool,
 ) -> None:
     """Run a job from its lists to its release. Run it again to resume; what is done is not done again.
@@ -125,7 +128,8 @@ def run(
     if (retry is not None or refresh) and (partitions or "fetch" not in stages):
         raise click.UsageError("--retry and --refresh go with a run of all partitions of fetch")
     classes = _again.classes(retry) if retry is not None else ()
-    job = _with(configs.load(config, changes), engine=engine, compute=compute)
+    metrics_file = metrics and str(Path(metrics).resolve())
+    job = _with(configs.load(config, changes), engine=engine, compute=compute, metrics_file=metrics_file)
     found = _run.run(job, stages, partitions, retry=classes, refresh=refresh)
     left = {stage["stage"]: stage["left"] for stage in found["stages"] if "left" in stage and stage["stage"] in stages}
     if as_json:

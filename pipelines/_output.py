@@ -37,7 +37,7 @@ def print_rows(rows: pa.Table) -> None:
         return
     numbers = [pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in rows.schema.types]
     columns = list(zip(rows.column_names, numbers, strict=True))
-    _print_table(columns, [[_cell(value) for value in row] for row in _tuples(rows.slice(0, _SHOWN))])
+    print_table(columns, [[_cell(value) for value in row] for row in _tuples(rows.slice(0, _SHOWN))])
     if rows.num_rows > _SHOWN:
         click.echo(f"{rows.num_rows - _SHOWN:,} more rows; --json, a pipe or a file gets all", err=True)
 
@@ -56,10 +56,10 @@ def print_funnel(run: dict[str, Any]) -> None:
         for stage in run["stages"]
     ]
     names = ("rows in", "rows out", "seconds", "peak MB")
-    _print_table([("stage", False), *((name, True) for name in names), ("", False)], rows)
+    print_table([("stage", False), *((name, True) for name in names), ("", False)], rows)
 
 
-def _print_table(columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> None:
+def print_table(columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> None:
     """Aligned columns, each with its name and whether it holds numbers."""
     table = Table(box=None, pad_edge=False)
     for name, number in columns:

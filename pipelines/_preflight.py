@@ -13,6 +13,7 @@ from . import _registries, _sources, consult
 from ._clip_model import embedding_model
 from ._hosts import host_files
 from ._release import Release
+from ._store import file_system
 from ._work import Work
 
 # Modules that only an extra brings, by the stage that needs them.
@@ -34,6 +35,8 @@ def preflight(job: Job, chosen: Sequence[str]) -> list[_sources.SourceFile]:
     if proxy and canonical_key(proxy) is None:
         # What stands before the @ may be a password.
         raise ConfigError("fetch.proxy", f"is '{proxy.rpartition('@')[2]}'", "a URL such as http://proxy.example:3128")
+    if job.config.metrics_file is not None:
+        file_system(job.path(job.config.metrics_file))
     Release(job.release_dir).require_free()
     host_files(job)
     embedding_model(job)

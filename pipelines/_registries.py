@@ -20,6 +20,7 @@ from ..schemas.errors import InputError, RegistryError
 from ..schemas.policy import Policy
 from ..schemas.tables import RULE
 from ..udfs.arrow import pc
+from ._clock import ALLOWED_OF_FILES
 from ._hash_entries import LIST_SCOPES, hashes, in_words
 from ._progress import log
 from ._registry_file import READERS, BadLine, Entries, ending, places
@@ -145,6 +146,10 @@ def _check_file(job: Job, registry: Registry, now: datetime) -> None:
     if now - changed > timedelta(days=limit):
         found = f"'{registry.path}' is {_days(now - changed)} old"
         raise _refusal(registry, found, f"at most {limit:g} days", "Fetch it anew")
+    if changed - now > ALLOWED_OF_FILES:
+        found = f"'{registry.path}' was changed {_days(changed - now)} from now"
+        hint = "Its age is not known. Set the clock of this machine, or fetch it anew"
+        raise _refusal(registry, found, "a time that is over", hint)
 
 
 def _why(error: Exception, registry: Registry) -> str:

@@ -12,15 +12,18 @@ import json
 import platform
 import threading
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..schemas.config import Job
-from ..schemas.errors import ConfigError
+from ..schemas.errors import ConfigError, ReleaseError
+from . import _logs, _metrics
 from ._again import Wish, wish
 from ._fetch_progress import added
 from ._progress import log
+from ._run_state import RunState
 from ._store import Mark, Store
 from ._work import STAGES, Work, require
 
@@ -64,9 +67,10 @@ def run(
         raise ConfigError("--retry and --refresh", "are of no use here", "a run of fetch with all its partitions")
     work = Work(job)
     try:
-        if "fetch" in chosen and job.config.compute == "local" and not partitions:
-            _warm_up(work)
-        return _checked_and_run(work, chosen, partitions, Wish(retry, refresh), began, started)
+        with _logs.about(run=uuid.uuid4().hex[:8]):
+            if "fetch" in chosen and job.config.compute == "local" and not partitions:
+                _warm_up(work)
+            return _checked_and_run(work, chosen, partitions, Wish(retry, refresh), began, started)
     finally:
         work.close()
 
@@ -92,8 +96,36 @@ def _checked_and_run(
         held.enter_context(work.store.locked(alone=whole))
         if whole:  # a lone stage may be one of several that run side by side
             work.store.clear_scratch()
+            _warn_of_clock(work)
         wish(work.store, again)
-        return _run_stages(work, chosen, partitions, began, started)
+        if partitions:
+            return _run_stages(work, chosen, partitions, began, started, None)
+        with _told(work, chosen, began, started) as state:
+            return _run_stages(work, chosen, partitions, began, started, state)
+
+
+@contextlib.contextmanager
+def _told(work: Work, chosen: Sequence[str], began: datetime, started: float) -> Iterator[RunState]:
+    """Say in the work directory, and to who collects metrics, how a run is going and how it ended."""
+    state = RunState(work.store, _logs.run_id(), chosen)
+    work.told = state.progress
+    try:
+        yield state
+    except BaseException as error:
+        state.end(error)
+        with contextlib.suppress(OSError, ReleaseError):  # that is what the run may have ended by
+            found = summary(work.store, began, time.monotonic() - started, work.job, {})
+            _metrics.write(work.store, work.job, state.as_dict(), found)
+        raise
+
+
+def _warn_of_clock(work: Work) -> None:
+    now = datetime.now(UTC)
+    late = [mark.committed_at for stage in STAGES for mark in work.store.marks(stage) if mark.ahead(now)]
+    if late:
+        log.warning("%s: %d partitions were committed at a time to come, the last at %s: a clock is or was wrong. What "
+                    "hosts said then is asked for again; what was fetched stands",
+                    work.store.root, len(late), max(late)[:19])  # fmt: skip
 
 
 def _stage(name: str) -> Any:
@@ -106,19 +138,20 @@ def _get_ready(names: Sequence[str]) -> None:
 
 
 def _run_stages(
-    work: Work, chosen: Sequence[str], partitions: Sequence[str], began: datetime, started: float
+    work: Work,
+    chosen: Sequence[str],
+    partitions: Sequence[str],
+    began: datetime,
+    started: float,
+    state: RunState | None,
 ) -> dict[str, Any]:
     from ._catalog import write_catalog
 
     job, took = work.job, {}
     for place, stage in enumerate(chosen):
-        before = time.monotonic()
         if stage == "fetch":  # the one that this process spends waiting
             threading.Thread(target=_get_ready, args=(chosen[place + 1 :],), name="imports").start()
-        _stage(stage).run(work, *([partitions] if partitions else []))
-        work.clear()
-        took[stage] = time.monotonic() - before
-        log.info("%s: done in %.1f s", stage, took[stage])
+        took[stage] = _run_stage(work, stage, partitions, state)
         if place + 1 < len(chosen) and _made_since(began, work.store.marks(stage)):
             write_catalog(work.store)  # for whoever looks on: the next stage may take days
     work.close()  # workers end while the catalog is written
@@ -126,11 +159,35 @@ def _run_stages(
     if partitions:
         return _about_run([_partitions_summary(work.store, partitions, began, took)], began, seconds, job)
     found = summary(work.store, began, seconds, job, took)
+    if late := _stage("consult").replaced(work):
+        log.warning("registry %s: replaced since this job has read it; what it says now is not heeded yet. Run again",
+                    ", ".join(late))  # fmt: skip
     if "emit" in chosen and not found["stages"][-1]["rows_out"]:
         log.warning("the release is empty: no pair was left, and the view 'reason' says why")
     work.store.put("run.json", json.dumps(found, indent=1).encode())
     write_catalog(work.store)
+    if state is not None:
+        state.end()
+        try:
+            _metrics.write(work.store, job, state.as_dict(), found)
+        except OSError as error:  # the release is there all the same
+            log.warning("figures for Prometheus cannot be written: %s", error)
     return found
+
+
+def _run_stage(work: Work, stage: str, partitions: Sequence[str], state: RunState | None) -> float:
+    """Run one stage. Returns the seconds that it took."""
+    before = time.monotonic()
+    with _logs.about(stage=stage):
+        if state is not None:
+            state.begin(stage)
+        _stage(stage).run(work, *([partitions] if partitions else []))
+        work.clear()
+        took = time.monotonic() - before
+        if state is not None:
+            state.finish(stage, took)
+        log.info("%s: done in %.1f s", stage, took, extra=_logs.fields(seconds=round(took, 3)))
+    return took
 
 
 def summary(store: Store, began: datetime, seconds: float, job: Job, took: Mapping[str, float]) -> dict[str, Any]:
@@ -169,7 +226,7 @@ def _rows(marks: Sequence[Mark]) -> dict[str, int]:
     return dict(sorted(rows.items()))
 
 
-_COUNTS = ("failed", "left")  # pairs by reason, of each partition of fetch
+_COUNTS = ("failed", "left", "reasons", "requests")  # by reason or class, added up over partitions
 _FINDINGS = ("split_groups", "embedding", "concentration")  # of stages of one partition
 
 
@@ -184,7 +241,7 @@ def _about_stage(
         "rows_written": _rows(marks),
         "partitions": len(marks),
         "made_now": made_now,
-        "seconds": round(took[stage] if made_now else _wall_seconds(marks), 3),
+        "seconds": round(took[stage] if made_now and stage in took else _wall_seconds(marks), 3),
         "partition_seconds": round(sum(mark.seconds for mark in marks), 3),
         "peak_mb": max(mark.peak_mb for mark in marks),
         **{
@@ -192,12 +249,20 @@ def _about_stage(
             for name in _COUNTS
             if any(mark.extra.get(name) for mark in marks)
         },
+        **{name: count for name, count in _bytes(marks).items() if count},
         **{name: mark.extra[name] for mark in marks for name in _FINDINGS if mark.extra.get(name)},
     }
 
 
 def _made_since(began: datetime, marks: Sequence[Mark]) -> int:
     return sum(datetime.fromisoformat(mark.committed_at) >= began for mark in marks)
+
+
+def _bytes(marks: Sequence[Mark]) -> dict[str, int]:
+    # The last mark of `emit` names all files, those of shards as well.
+    released = {name: fact["bytes"] for mark in marks for name, fact in mark.extra.get("released", {}).items()}
+    read = sum(mark.extra.get("read_bytes", 0) for mark in marks)
+    return {"read_bytes": read, "released_bytes": sum(released.values())}
 
 
 def _wall_seconds(marks: Sequence[Mark]) -> float:

@@ -12,14 +12,12 @@ fingerprint of what the partition was made from: if it is the same, there is not
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import platform
 import posixpath
 import shutil
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -31,10 +29,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as arrow_fs
 
-from ..schemas.errors import ContractError, InputError, ReleaseError, StageError
+from ..schemas.errors import ContractError, InputError, ReleaseError
 from ..schemas.tables import TABLES
+from . import _work_lock
+from ._clock import ahead
+from ._logs import fields, log
 from ._memory import peak_mb
 
+# Tables of rows that were lost; a marker counts them by reason.
+_LOST = frozenset({"rejected", "dropped"})
 # Text that hardly repeats: a dictionary of it would be built in vain.
 _DISTINCT = frozenset({"url", "url_key", "caption"})
 
@@ -69,8 +72,12 @@ class Mark:
 
     def valid(self, fingerprint: str, now: datetime) -> bool:
         """Whether it still stands for what ``fingerprint`` describes."""
-        fresh = self.expires_at is None or now < datetime.fromisoformat(self.expires_at)
+        fresh = self.expires_at is None or (now < datetime.fromisoformat(self.expires_at) and not self.ahead(now))
         return fresh and self.fingerprint == fingerprint
+
+    def ahead(self, now: datetime) -> bool:
+        """Whether it was committed by a clock that was ahead of today's."""
+        return bool(self.committed_at) and ahead(datetime.fromisoformat(self.committed_at), now)
 
 
 class Store:
@@ -80,6 +87,11 @@ class Store:
         self.fs, self._base = file_system(root.rstrip("/"))
         # Engines take a path, not every engine a file URL.
         self.root = self._base if "file" in self.fs.protocol else root.rstrip("/")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine's file systems."""
+        return "file" in self.fs.protocol
 
     def path(self, *parts: str) -> str:
         """Absolute path or URL of something in the work directory."""
@@ -102,12 +114,12 @@ class Store:
         """Markers, sorted by stage and partition."""
         folder = posixpath.join(self._base, "_done")
         stages = [posixpath.join(folder, stage)] if stage else listed(self.fs, folder)
-        return [self._load(path) for one in stages for path in listed(self.fs, one, ".json")]
+        return [self.load_mark(path) for one in stages for path in listed(self.fs, one, ".json")]
 
     def mark(self, stage: str, partition: str) -> Mark | None:
         """The marker of one partition, if it was ever committed."""
         path = posixpath.join(self._base, "_done", stage, f"{partition}.json")
-        return self._load(path) if self.fs.exists(path) else None
+        return self.load_mark(path) if self.fs.exists(path) else None
 
     def prune(self, stage: str, keep: Iterable[str]) -> None:
         """Forget partitions that the stage no longer has."""
@@ -120,6 +132,10 @@ class Store:
         """A partition about to be made, or found to be done."""
         return Task(self, stage, partition, fingerprint)
 
+    def holder(self) -> str | None:
+        """Who holds the work directory, ``""`` if nobody does; None where that cannot be known. See ``_work_lock``."""
+        return _work_lock.holder(self._base) if self.is_local else None
+
     @contextmanager
     def locked(self, alone: bool) -> Iterator[None]:
         """Hold a local work directory: ``alone``, or beside other runs of single stages. Ends with the process.
@@ -127,24 +143,11 @@ class Store:
         Raises:
             StageError: another run holds it.
         """
-        if "file" not in self.fs.protocol:
+        if not self.is_local:
             yield  # object stores have no locks; schedulers see to it there
             return
         self.fs.makedirs(self._base, exist_ok=True)
-        with open(posixpath.join(self._base, ".lock"), "a+", encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-            except OSError as error:
-                lock.seek(0)
-                raise StageError(
-                    self.root,
-                    f"another run is using it ({lock.read().strip() or 'unknown'})",
-                    "one run at a time",
-                    "Wait for it to end, or give this one another work_dir",
-                ) from error
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {platform.node()}")
-            lock.flush()
+        with _work_lock.held(self._base, self.root, alone):
             yield
 
     def clear_scratch(self) -> None:
@@ -153,7 +156,13 @@ class Store:
         if self.fs.exists(scratch):
             self.fs.rm(scratch, recursive=True)
 
-    def _load(self, path: str) -> Mark:
+    def load_mark(self, path: str) -> Mark:
+        """A marker at a path as ``listed`` gives it.
+
+        Raises:
+            ReleaseError: it is damaged.
+            FileNotFoundError: it is not there.
+        """
         try:
             return Mark(**json.loads(self.fs.cat_file(path)))
         except (ValueError, TypeError) as error:
@@ -255,19 +264,26 @@ class Task:
         )
         text = json.dumps(asdict(finished), indent=1, sort_keys=True)
         store.put(posixpath.join("_done", self.stage, f"{self.partition}.json"), text.encode())
+        log.debug("%s %s: committed in %.1f s", self.stage, self.partition, finished.seconds,
+                  extra=fields(rows=finished.rows, seconds=finished.seconds))  # fmt: skip
 
     def _move_in(self, table: str) -> tuple[list[str], int]:
         fs, folder = fsspec.core.url_to_fs(self.folder(table))
         written = listed(fs, folder, ".parquet")
         names, total = [], 0
+        reasons: Counter[str] = Counter()
         for number, path in enumerate(written):
             rows = _row_count(fs, path)
             if rows == 0:
                 continue
+            if table in _LOST:
+                reasons += _reasons(fs, path)
             name = f"{table}/{self.stage}-{self.partition}-{number}.parquet"
             _move(self.store, fs.unstrip_protocol(path), self.store.path(name))
             names.append(name)
             total += rows
+        if reasons:
+            self.extra["reasons"] = dict(sorted(reasons.items()))
         return names, total
 
     def _clean(self) -> None:
@@ -352,6 +368,16 @@ def checked(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBa
 def _row_count(fs: fsspec.AbstractFileSystem, path: str) -> int:
     with fs.open(path, "rb") as file:
         return pq.read_metadata(file).num_rows
+
+
+def _reasons(fs: fsspec.AbstractFileSystem, path: str) -> Counter[str]:
+    """Rows of a file by ``reason``."""
+    found: Counter[str] = Counter()
+    with fs.open(path, "rb") as file:
+        for batch in pq.ParquetFile(file).iter_batches(columns=["reason"]):
+            for one in batch.column(0).value_counts().to_pylist():
+                found[one["values"]] += one["counts"]
+    return found
 
 
 def _move(store: Store, source: str, target: str) -> None:

@@ -18,7 +18,7 @@ from ..schemas.config import Job, fingerprint
 from ..schemas.errors import ReleaseError
 from ..schemas.tables import TABLES
 from ._compute import Compute, open_compute
-from ._progress import bar
+from ._progress import Tell, bar
 from ._store import Mark, Store, Task, listed
 
 if TYPE_CHECKING:  # an engine takes a while to import
@@ -34,9 +34,14 @@ ALIVE = "SELECT pair.* FROM pair LEFT JOIN dropped ON pair.pair_id = dropped.pai
 
 @dataclass
 class Work:
-    """One run of a job. Engine and compute start when first asked for: a run with nothing to do starts neither."""
+    """One run of a job. Engine and compute start when first asked for: a run with nothing to do starts neither.
+
+    Attributes:
+        told: hears how far a stage has come, if anybody does.
+    """
 
     job: Job
+    told: Tell | None = None
     _scratch: list[str] = field(default_factory=list)
 
     @cached_property
@@ -182,7 +187,7 @@ class Work:
 
     def map(self, name: str, function: Callable[[T], R], tasks: Sequence[T], unit: Callable[[R], str]) -> Iterator[R]:
         """Run a function over tasks on the compute, with progress. ``unit`` says what a result did."""
-        with bar(name, len(tasks)) as progress:
+        with bar(name, len(tasks), self.told) as progress:
             for result in self.compute.map(function, tasks):
                 progress.advance(note=unit(result))
                 yield result

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import importlib
 import logging
-import sys
 from typing import Any
 
 import click
 
 from ..schemas.errors import FairshardError
+from . import _logs
 
 # The module of each verb, which holds a command of its name.
 VERBS = {
@@ -25,6 +25,7 @@ VERBS = {
         ("explain", "lookup", "verify", "sign", "takedown", "diff", "attribution", "report", "serve"), "_release_verbs"
     ),
     **dict.fromkeys(("sql", "hash", "signal"), "_query_verbs"),
+    **dict.fromkeys(("status", "gc"), "_work_verbs"),
 }
 _RESUMED = ("demo", "run", "train")
 
@@ -56,7 +57,10 @@ class _Cli(click.Group):
 
 
 def _ended(code: int, said: str) -> SystemExit:
-    click.echo(f"fairshard: {said}", err=True)
+    if _logs.as_json():
+        _logs.log.error(said, extra=_logs.fields(exit_code=code))
+    else:
+        click.echo(f"fairshard: {said}", err=True)
     return SystemExit(code)
 
 
@@ -68,7 +72,9 @@ def _advice(ctx: click.Context) -> str:
 @click.version_option(package_name="fairshard")
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Say only what is wrong.")
-def main(verbose: bool, quiet: bool) -> None:
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", envvar="FAIRSHARD_LOG",
+              help="json: one JSON object a line on stderr.  [env: FAIRSHARD_LOG]")  # fmt: skip
+def main(verbose: bool, quiet: bool, log_format: str) -> None:
     """Image-text datasets that honour opt-outs.
 
     \b
@@ -84,5 +90,4 @@ def main(verbose: bool, quiet: bool) -> None:
     interrupted.
     """
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("fairshard").setLevel(level)
+    _logs.set_up(_logs.Setting(log_format == "json", level))

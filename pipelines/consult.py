@@ -9,11 +9,13 @@ run; an endpoint or a host that gives no answer holds its pairs.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
 from ..schemas.config import fingerprint
+from ..schemas.errors import RegistryError
 from ..schemas.tables import RULE
 from . import _again, _by_policy, _endpoints, _gate, _registries
 from ._hosts import Ask, ask, host_files, in_time, options
@@ -160,10 +162,12 @@ def match_registries(work: Work, now: datetime) -> None:
         return
     with task:
         loaded = _registries.load(job, now)
+        _refuse_torn(work, files)
         _registries.forget()
         rules = pa.concat_tables([RULE.schema.empty_table(), *(one.rules for one in loaded)])
         task.expires_at = _registries.next_change(rules, now)
         task.extra["registry_files"] = files
+        task.extra["registry_stamps"] = _stamps(work)
         task.extra["registry_sha256"] = {one.registry.name: one.sha256 for one in loaded}
         task.extra["registry_malformed"] = {one.registry.name: one.malformed for one in loaded}
         task.extra["registry_left_out"] = {one.registry.name: one.left_out for one in loaded}
@@ -224,6 +228,35 @@ def _judging(work: Work, name: str, asking: str) -> str:
 def _registry_files(work: Work) -> str:
     registries = work.job.config.registries
     return fingerprint(work.version, [(registry, work.stamp(work.job.path(registry.path))) for registry in registries])
+
+
+def _stamps(work: Work) -> dict[str, str]:
+    """Size and time of change of each registry's file; nothing of one that is gone."""
+    found = {}
+    for registry in work.job.config.registries:
+        with suppress(FileNotFoundError):
+            found[registry.name] = work.stamp(work.job.path(registry.path))
+    return found
+
+
+def _refuse_torn(work: Work, files: str) -> None:
+    """Refuse registries that have changed while they were read: half a list is half of its opt-outs.
+
+    Raises:
+        RegistryError: they have.
+    """
+    if _registry_files(work) != files:
+        raise RegistryError(
+            "registries", "a file changed while it was read", "files that are replaced whole",
+            "Nothing of them was used. Run again when it is there",
+        )  # fmt: skip
+
+
+def replaced(work: Work) -> list[str]:
+    """Registries whose files are not what this job has read of them any more."""
+    mark = work.store.mark("consult", "registry")
+    known, there = mark.extra.get("registry_stamps", {}) if mark else {}, _stamps(work)
+    return sorted(name for name in known if there.get(name) != known[name])
 
 
 def _inputs(work: Work, partitions: int) -> str:

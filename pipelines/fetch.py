@@ -118,7 +118,7 @@ def run(work: Work, partitions: Sequence[str] | None = None) -> None:
     rows = {name: _rows_in(paths) for name, paths in files.items()}
     undone.sort(key=lambda name: rows[name], reverse=True)  # so that no worker is left alone with a long one in the end
     tasks = [_of_shard(replace(common, partition=name, asked=files[name]), shards.get(name)) for name in undone]
-    with watched(progress, sum(rows.values()), hosts):
+    with watched(progress, sum(rows.values()), hosts, work.told):
         for _ in work.compute.map(fetch, tasks):
             pass
     _tell(work, chosen)

@@ -248,6 +248,7 @@ class Config:
         release_dir: what is published.
         run_dir: what training leaves: checkpoints, loss, retrieval.
         audit_dir: what an audit leaves: its table, its record and a picture.
+        metrics_file: figures of a run for Prometheus; ``metrics.prom`` in the work directory if not given.
         engine: where SQL runs.
         compute: where work on bytes runs.
         workers: processes and engine threads; the machine's cores if 0.
@@ -259,6 +260,7 @@ class Config:
     sources: tuple[Source, ...]
     run_dir: str = "run"
     audit_dir: str = "audit"
+    metrics_file: str | None = None
     registries: tuple[Registry, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
     policy: str = "strict"
