@@ -12,6 +12,7 @@ fingerprint of what the partition was made from: if it is the same, there is not
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -37,6 +38,10 @@ from ._memory import peak_mb
 
 # Text that hardly repeats: a dictionary of it would be built in vain.
 _DISTINCT = frozenset({"url", "url_key", "caption"})
+
+
+# A full disk, a quota, a limit on the size of files.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True)
@@ -199,9 +204,22 @@ class Task:
         return self
 
     def __exit__(self, kind: type | None, error: object, trace: object) -> None:
+        """Commit, or clean up.
+
+        Raises:
+            StageError: there is no room for what the partition writes.
+        """
         try:
             if kind is None:
                 self._commit()
+            elif isinstance(error, OSError):
+                raise error
+        except OSError as raised:
+            if raised.errno not in _NO_ROOM:
+                raise
+            found = f"cannot be written ({raised.strerror or raised})"
+            hint = "Make room and run again: what was committed stays"
+            raise StageError(self._folder, found, "room for what the partition writes", hint) from raised
         finally:
             self._clean()
 
