@@ -25,7 +25,6 @@ from ._fetch_progress import Tally
 from ._fetch_task import Asked, FetchTask, Rows, asked_by_url
 from ._hosts import RETRY_UNANSWERED, batches
 from ._memory import keep_freed_memory
-from ._network import Network
 from ._onward import Onward, Wish
 from ._pixels import Look, Looker
 from ._politeness import CRAWL_DELAY, LEFT, NETWORK, PAUSE, WAIT, Hosts
@@ -108,6 +107,7 @@ class Fetching:
     async def fetch_all(self, wanted: Mapping[str, Asked]) -> None:
         """Ask for URLs, and add what their answers come to."""
         from ._http import Client, HttpOptions
+        from ._network import Network
 
         wishes = [Wish(url, bool(one.licensed), self._earlier.known(url)) for url, one in wanted.items()]
         with ThreadPoolExecutor(1, "pixels") as pixels:
