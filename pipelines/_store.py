@@ -21,7 +21,7 @@ import posixpath
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as arrow_fs
 
-from ..schemas.errors import ContractError, InputError, ReleaseError, StageError
+from ..schemas.errors import ContractError, FairshardError, InputError, ReleaseError, StageError
 from ..schemas.tables import TABLES
 from ._memory import peak_mb
 
@@ -304,6 +304,27 @@ def file_system(path: str) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(path)
     except (ValueError, ImportError) as error:
         raise InputError(path, f"cannot be reached ({error})", "a path, or a URL that fsspec knows") from error
+
+
+@contextmanager
+def reached(path: str, refuse: Callable[[str, str], FairshardError]) -> Iterator[None]:
+    """Turn whatever a remote file system raises, and each has errors of its own, into one of ours.
+
+    Args:
+        path: a path or URL; what goes wrong with local ones comes through.
+        refuse: the error, from what was found and what to do.
+    """
+    try:
+        yield
+    except FairshardError:
+        raise
+    except Exception as error:
+        if "://" not in path:
+            raise
+        protocol = path.partition("://")[0]
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        hint = f"Check address, endpoint and credentials of {protocol}://, which come from the environment"
+        raise refuse(f"cannot be reached ({said})", hint) from error
 
 
 def listed(fs: fsspec.AbstractFileSystem, folder: str, ending: str = "") -> list[str]:
