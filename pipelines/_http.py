@@ -183,12 +183,11 @@ class Client:
         except (Failure, TimeoutError):
             return None
         try:
-            host.revive()
-            if host.down:
+            if host.code in LEFT:
                 return None
             trip = self._trip(Request(start.href, stop=lambda _: True))
             trip.begin(start, min(self.options.connect_timeout_s, self.options.total_timeout_s))
-            await self._exchange(trip, start, host)
+            await self._in_time(trip, start, host)  # one that was given up may be back with the network
             return bool(trip.hops)
         finally:
             host.leave()
@@ -217,8 +216,15 @@ class Client:
         if host.down:
             trip.failure = Failure(host.code, host.down)
             return None
+        answers = len(trip.hops)
+        onward = await self._in_time(trip, to, host)
+        if trip.failure and len(trip.hops) == answers:
+            host.failed(trip.failure.code, trip.failure.detail)
+        return onward
+
+    async def _in_time(self, trip: Trip, to: Target, host: Host) -> Target | None:
         host.asked()
-        answers, clock = len(trip.hops), asyncio.get_running_loop().time
+        clock = asyncio.get_running_loop().time
         started = clock()
         deadline = asyncio.timeout_at(started + trip.left_s)
         try:
@@ -233,8 +239,6 @@ class Client:
             trip.left_s = (deadline.when() or started) - clock()
             trip.elapsed_s += clock() - started
         trip.failure = failure
-        if len(trip.hops) == answers:
-            host.failed(failure.code, failure.detail)
         return None
 
     async def _ask(self, trip: Trip, to: Target, host: Host, deadline: asyncio.Timeout) -> Target | None:

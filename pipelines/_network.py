@@ -38,9 +38,9 @@ class Network:
     def __init__(self, urls: Iterable[str], max_wait_s: float):
         """``urls`` of hosts that can be asked before any has answered; ``max_wait_s``: for the network to come back."""
         self.down = ""
-        self._urls, self._max_wait_s = tuple(urls), max_wait_s
+        self._urls, self._max_wait_s = {url_host(url): url for url in urls}, max_wait_s
         self._answered: dict[str, str] = {}
-        self._heard_at = 0.0
+        self._heard_at = self._asked_at = 0.0
         self._was_away = (0.0, -1.0)
         self._asking = asyncio.Lock()
 
@@ -56,8 +56,10 @@ class Network:
     async def finding(self, since: float, knock: Knock) -> Finding:
         """What the silence came from that began at a time, by ``time.monotonic``. May wait for the network."""
         async with self._asking:
-            if not self.down and self._heard_at <= since and _is_silent(await self._ask(knock)):
-                await self._wait(knock)
+            if not self.down and max(self._heard_at, self._asked_at) <= since:
+                self._asked_at = time.monotonic()
+                if _is_silent(await self._ask(knock)):
+                    await self._wait(knock)
         if self.down:
             return Finding.GONE
         began, ended = self._was_away
@@ -78,7 +80,7 @@ class Network:
 
     def _witnesses(self) -> Iterator[str]:
         yield from reversed(self._answered.values())
-        yield from (url for url in self._urls if url_host(url) not in self._answered)
+        yield from (url for host, url in self._urls.items() if host not in self._answered)
 
 
 def _is_silent(answers: list[bool | None]) -> bool:

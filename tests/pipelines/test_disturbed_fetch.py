@@ -58,7 +58,7 @@ def undisturbed(tmp_path_factory) -> dict:
 
 
 def job(world: World, proxy: str, **fetch):
-    return world.job(proxy, PAIRS, {}, fetch={"partitions": 2, "timeout_s": 0.5, "retries": 1, **fetch})
+    return world.job(proxy, PAIRS, {}, fetch={"partitions": 2, "timeout_s": 10, "retries": 1, **fetch})
 
 
 def outcome(world: World) -> dict:
@@ -128,7 +128,7 @@ def cli(world: World) -> tuple[int, str]:
 
 def test_when_the_network_stops_the_rest_is_left_and_a_later_run_goes_on(world, undisturbed):
     with logged_web(answer) as played, network(played.proxy_url) as between:
-        job(world, between.url, max_delay_s=0.1)
+        job(world, between.url, timeout_s=1, max_delay_s=0.1)
         stopped_at(played, between, 12)
         code, said = cli(world)
         assert code == 4 and "left for a later run of fetch: network " in said, said
@@ -143,12 +143,28 @@ def test_when_the_network_stops_the_rest_is_left_and_a_later_run_goes_on(world, 
 
 def test_when_the_network_stops_for_a_while_nothing_is_left(world, undisturbed):
     with logged_web(answer) as played, network(played.proxy_url) as between:
-        job(world, between.url)
+        job(world, between.url, timeout_s=1)
         stopped_at(played, between, 12)
         between.when_given_up = lambda stopped: stopped.go_on() if stopped.given_up == 20 else None
         code, _ = cli(world)
         assert (code, between.given_up >= 20) == (0, True)
         assert outcome(world) == undisturbed
+
+
+def test_one_host_that_is_gone_still_costs_ten_attempts_and_not_one_a_picture(world):
+    pairs = [f"http://a.example/{number}.jpg" for number in range(60)]
+
+    async def gone(request: web.BaseRequest) -> web.Response:
+        if any(one.path.endswith(".jpg") for one in played.log):
+            assert request.transport is not None
+            request.transport.close()
+        return web.Response(status=404)
+
+    with logged_web(gone) as played:
+        made = world.job(played.proxy_url, pairs, {}, fetch={"partitions": 1, "timeout_s": 10, "retries": 0})
+        _run.run(made, UNTIL_SCREEN)
+    assert set(world.fates().values()) == {"failed:connect", "failed:host_down"}
+    assert len(played.paths()) < 35  # aiohttp tries a kept connection twice, and robots.txt is asked for now and then
 
 
 def test_hosts_that_are_gone_are_no_stopped_network(world):
