@@ -107,7 +107,7 @@ class Fetched:
         error: None for a complete 2xx response, else ``http_404`` and so on, timeout, dns, connect, tls,
             refused_address, unsupported_scheme, bad_url, too_large, redirect_loop, too_many_redirects,
             truncated, bad_response, stopped; or, if it was not asked for (see ``Host``), host_down, crawl_delay,
-            pause, wait.
+            pause, wait, network.
         detail: the error for people.
         attempts: how often the chain was begun.
         elapsed_s: time spent in exchanges, waiting for turns left out.

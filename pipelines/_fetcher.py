@@ -27,7 +27,7 @@ from ._hosts import RETRY_UNANSWERED, batches
 from ._memory import keep_freed_memory
 from ._onward import Onward, Wish
 from ._pixels import Look, Looker
-from ._politeness import CRAWL_DELAY, LEFT, PAUSE, WAIT, Hosts
+from ._politeness import CRAWL_DELAY, LEFT, NETWORK, PAUSE, WAIT, Hosts
 from ._refusals import Refusals
 from ._said import Said
 from ._store import Store, Task
@@ -92,6 +92,7 @@ class Fetching:
         self._hosts: Hosts | None = None
         self._requests: Counter[str] = Counter()
         self._read_bytes = 0
+        self._answered: dict[str, str] = {}  # a URL of each host that has given an earlier run a picture
 
     def take_over(self, asked: Mapping[str, Asked]) -> dict[str, Asked]:
         """Take over what stands of an earlier run. Returns the rest, which has to be asked for."""
@@ -99,6 +100,8 @@ class Fetching:
         for url, one in asked.items():
             if self._earlier.take(url, one, self._rows, self._shard):
                 self._tally.add(one.host, len(one.pairs), None)
+                if self._rows.image[-1]["status"] == "ok":
+                    self._answered.setdefault(one.host, url)
             else:
                 wanted[url] = one
         return wanted
@@ -106,11 +109,14 @@ class Fetching:
     async def fetch_all(self, wanted: Mapping[str, Asked]) -> None:
         """Ask for URLs, and add what their answers come to."""
         from ._http import Client, HttpOptions
+        from ._network import Network
 
         wishes = [Wish(url, bool(one.licensed), self._earlier.known(url)) for url, one in wanted.items()]
         with ThreadPoolExecutor(1, "pixels") as pixels:
             async with Client(HttpOptions(**dict(self._task.http))) as client:
                 self._hosts, self._requests = client.hosts, client.requests
+                others = {one.host: url for url, one in wanted.items()}
+                client.network = Network([*self._answered.values(), *others.values()], self._task.config.max_delay_s)
                 self._heed(client, wanted)
                 async with aclosing(self._onward.answers(client, wishes)) as answers:
                     async for url, fetched in answers:
@@ -198,6 +204,6 @@ class Fetching:
         """When a later run makes the partition again; hosts with too long a Crawl-delay wait for another config."""
         now, left = datetime.now(UTC), done.extra["left"]
         due = [datetime.fromisoformat(until) for until in done.extra.get("paused", {}).values() if PAUSE in left]
-        due += [now] * (WAIT in left)
+        due += [now] * (WAIT in left or NETWORK in left)
         due += [now + RETRY_UNANSWERED] * ("refresh" in left or any(map(may_change, self._rows.signal)))
         return min(due, default=None)

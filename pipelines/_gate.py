@@ -7,7 +7,7 @@ everything but a hash list.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from ..schemas.verdicts import COND, DENY, HOLD, VERDICTS
 
 if TYPE_CHECKING:  # workers, which import this too, do without the engines
     from ._engine import Engine
+    from ._store import Task
     from ._work import Work
 
 # As long as a host's robots.txt is not known, what would stand in it is not, and nothing else is asked of the host:
@@ -110,8 +111,11 @@ def binding(policy: Policy, kinds: Container[str] | None = None) -> Binding:
     return Binding(drops, (*readings, *(f"ignore_query_for={host}" for host in policy.ignore_query_for)))
 
 
-def run(work: Work, stage: str) -> None:
-    """Write the ``dropped`` rows of the policy, by all evidence up to and including a stage's own."""
+def run(work: Work, stage: str, tell: Callable[[Task], None] = lambda _: None) -> None:
+    """Write the ``dropped`` rows of the policy, by all evidence up to and including a stage's own.
+
+    ``tell`` adds to the marker what the stage wants known of ``decisive``.
+    """
     own = work.marks(stage, leave_out="gate")
     task = work.task(stage, "gate", work.fingerprint(stage, own, work.job.policy))
     if task.done:
@@ -120,6 +124,7 @@ def run(work: Work, stage: str) -> None:
         work.alive(stage)
         work.scan_all(stage, "signal")
         refused(work.engine, work.job.policy, stage)
+        tell(task)
         work.write(task, "dropped", "SELECT * FROM refused")
 
 

@@ -18,9 +18,13 @@ from ._answer import Fetched, Hop, HttpOptions, Request, hop_of, read_body
 from ._connect import RETRIED_STATUSES, Failure, Target, failures, target, url_host
 from ._headers import REDIRECTS
 from ._lanes import Lanes, Trip
+from ._network import Finding, Network
 from ._pace import Pace
-from ._politeness import LEFT, OVERLOADED, Host, Hosts, retry_after_s
+from ._politeness import HOST_DOWN, LEFT, NETWORK, NO_ANSWER, OVERLOADED, Host, Hosts, retry_after_s
 from ._sessions import KEPT_CONNECTIONS, Sessions
+
+# Failures that a network can be to blame for.
+_SILENT = NO_ANSWER | {"truncated", HOST_DOWN}
 
 __all__ = ["Client", "Fetched", "Hop", "HttpOptions", "Request"]
 
@@ -40,10 +44,11 @@ class Client:
         hosts: those that were asked, with their turns.
         pace: bounds bytes a second; None: nothing does.
         requests: those that were made, by class of their status; ``no_answer``: without any.
+        network: tells when nobody can be reached; None: nobody asks.
     """
 
     def __init__(self, options: HttpOptions | None = None, beside: Client | None = None):
-        """``beside``: a client of the same loop whose hosts and pace this one shares.
+        """``beside``: a client of the same loop whose hosts, pace and network this one shares.
 
         Raises:
             ConfigError: a proxy that is no http(s) URL.
@@ -58,6 +63,7 @@ class Client:
         self.hosts = beside.hosts if beside else Hosts(self.options)
         self.pace = beside.pace if beside else Pace(bound) if bound else None
         self.requests: Counter[str] = beside.requests if beside else Counter()
+        self.network: Network | None = beside.network if beside else None
         self._sessions = Sessions(self.options)
 
     async def __aenter__(self) -> Client:
@@ -141,9 +147,10 @@ class Client:
             return False
         trip.begin(start, self.options.total_timeout_s)
         host = await self._follow(trip, places)
-        if not self._again(trip, host):
+        if not self._again(trip, host) and not await self._doubt(trip, host):
             return False
         places.release()
+        trip.silent_since = time.monotonic()
         overloaded = bool(trip.hops) and trip.hops[-1].status in OVERLOADED  # then the host itself pauses
         trip.not_before = time.monotonic() + (0.0 if overloaded else self.options.backoff(trip.attempts))
         return True
@@ -155,6 +162,38 @@ class Client:
             trip.failure = Failure(host.code, host.down)
             return False
         return trip.attempts <= self.options.retries and not host.down
+
+    async def _doubt(self, trip: Trip, host: Host) -> bool:
+        """Whether a failure is to be put down to the network, and the URL asked for again; or left, if that is gone."""
+        failure = trip.failure
+        if self.network is None or failure is None or failure.code not in _SILENT:
+            return False
+        half = (trip.silent_since + time.monotonic()) / 2
+        finding = await self.network.finding(host.down_at if failure.code == HOST_DOWN else half, self._knock)
+        if finding is Finding.GONE:
+            trip.failure = Failure(NETWORK, self.network.down)
+        elif finding is Finding.BACK:
+            host.revive()
+        return finding is Finding.BACK
+
+    async def _knock(self, url: str) -> bool | None:
+        """Whether the host of a URL answers at all; None if it is not to be asked, or has no turn to give for long."""
+        try:
+            start = self._target("/robots.txt", url)
+            host = self.hosts[start.host]
+            async with asyncio.timeout(self.options.total_timeout_s):
+                await host.enter()
+        except (Failure, TimeoutError):
+            return None
+        try:
+            if host.code in LEFT:
+                return None
+            trip = self._trip(Request(start.href, stop=lambda _: True))
+            trip.begin(start, min(self.options.connect_timeout_s, self.options.total_timeout_s))
+            await self._in_time(trip, start, host)  # one that was given up may be back with the network
+            return bool(trip.hops)
+        finally:
+            host.leave()
 
     async def _follow(self, trip: Trip, places: asyncio.Semaphore) -> Host:
         """One attempt along all redirects. Holds a place on return, and gives the host it ended at."""
@@ -174,9 +213,19 @@ class Client:
 
     async def _exchange(self, trip: Trip, to: Target, host: Host) -> Target | None:
         """One request and its response, in what is left of the attempt's time; the redirect's target if any."""
+        if self.network and self.network.down:
+            trip.failure = Failure(NETWORK, self.network.down)
+            return None
         if host.down:
             trip.failure = Failure(host.code, host.down)
             return None
+        answers = len(trip.hops)
+        onward = await self._in_time(trip, to, host)
+        if trip.failure and len(trip.hops) == answers:
+            host.failed(trip.failure.code, trip.failure.detail)
+        return onward
+
+    async def _in_time(self, trip: Trip, to: Target, host: Host) -> Target | None:
         host.asked()
         answers, clock = len(trip.hops), asyncio.get_running_loop().time
         started = clock()
@@ -194,8 +243,6 @@ class Client:
             trip.elapsed_s += clock() - started
             self.requests[f"{trip.hops[-1].status // 100}xx" if len(trip.hops) > answers else "no_answer"] += 1
         trip.failure = failure
-        if len(trip.hops) == answers:
-            host.failed(failure.code, failure.detail)
         return None
 
     async def _ask(self, trip: Trip, to: Target, host: Host, deadline: asyncio.Timeout) -> Target | None:
@@ -207,6 +254,8 @@ class Client:
         try:
             hop = hop_of(to.href, response)
             trip.hops.append(hop)
+            if self.network:
+                trip.silent_since = self.network.heard(to.host, to.href)
             host.answered(hop.status, retry_after_s(response.headers.get("Retry-After")), trip.attempts)
             if trip.request.stop and trip.request.stop(hop):
                 raise Failure("stopped", f"by the headers of {hop.url}")

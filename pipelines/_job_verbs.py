@@ -107,7 +107,8 @@ def run(
 ) -> None:
     """Run a job from its lists to its release. Run it again to resume; what is done is not done again.
 
-    Exits with 4 if hosts wanted to be asked more slowly than there was time for: a later run asks for what is left.
+    Exits with 4 if hosts wanted to be asked more slowly than there was time for, or the network stopped: a later run
+    asks for what is left.
 
     \b
     fairshard run job.yaml

@@ -20,6 +20,7 @@ class Trip:
     Attributes:
         last: nothing else is to be asked of the host on this connection.
         not_before: of the next attempt, by ``time.monotonic``.
+        silent_since: when an answer to it was last heard, an attempt of it last ended, or else the first began; likewise.
     """
 
     request: Request
@@ -34,12 +35,14 @@ class Trip:
     left_s: float = 0.0
     elapsed_s: float = 0.0
     not_before: float = 0.0
+    silent_since: float = 0.0
 
     def begin(self, start: Target, total_timeout_s: float) -> None:
         """Begin an attempt."""
         self.target, self.left_s = start, total_timeout_s
         self.hops, self.asked, self.failure = [], set(), None
         self.attempts += 1
+        self.silent_since = self.silent_since or time.monotonic()
 
     def fetched(self) -> Fetched:
         """What came of it."""

@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
-from ..schemas.verdicts import NONE
-from ..udfs.signals import Evidence, Response, html_meta, licence, tdmrep
+from ..schemas.verdicts import HOLD, NONE
+from ..udfs.signals import Evidence, Response, html_meta, licence, rsl, strictest_evidence, tdmrep
 from ..udfs.signals.directives import NO_IMAGE_INDEX
 from ..udfs.signals.html_page import Page
-from ..udfs.signals.image_object import ImageObject
-from ._headers import HEADERS, said_in_headers
+from ..udfs.signals.image_object import ImageObject, absolute
+from ._headers import HEADERS, licence_links, said_in_headers
 from ._said import AGENT, Said
 
+_FILES_SHOWN = 4
 _META_NAMES = frozenset({"robots", AGENT, tdmrep.RESERVATION, tdmrep.POLICY})
 
 
@@ -43,7 +44,7 @@ class PageTerms:
 
     def said(self) -> list[Said]:
         """What the page says of itself, and so of every pair on it."""
-        return [*self._in_headers(), *self._in_metas(), *self._licence()]
+        return [*self._in_headers(), *self._in_metas(), *self._licence(), *self._rsl()]
 
     def said_of(self, described: ImageObject) -> Said | None:
         """What the page says of one picture: its licence."""
@@ -69,11 +70,35 @@ class PageTerms:
 
     def _licence(self) -> Iterator[Said]:
         stated = licence.of_page(self.page, self.url, None) if self.page.licences else []
-        if any(name.lower() == "link" for name, _ in self.headers):
+        if self._has_links:
             stated += licence.of_headers([Response(self.url, self.status, self.headers)], self.url)
         found = licence.verdict(stated)
         if found.verdict != NONE:
             yield self._of(replace(found, scope=""), "page")
+
+    def _rsl(self) -> Iterator[Said]:
+        """RSL terms of the page. A file that it names is not asked for, so what it says is not known."""
+        base = licence.base_url(self.page, self.url)
+        named = [absolute(base, target) for target, kind in self.page.licences if kind == rsl.MEDIA_TYPE]
+        if self._has_links:
+            lower = tuple((name.lower(), value) for name, value in self.headers)
+            named += licence_links(Response(self.url, self.status, lower))
+        if named:
+            files = " ".join(list(dict.fromkeys(named))[:_FILES_SHOWN])
+            unread = Evidence(rsl.KIND, HOLD, value=files, source="licence file", detail="was not asked for")
+            yield self._of(unread, "page")
+        found = strictest_evidence(rsl.KIND, map(self._inline, self.page.rsl))
+        if found.verdict != NONE:
+            yield self._of(replace(found, source="RSL"), "page")
+
+    def _inline(self, text: str) -> Evidence:
+        """What RSL inside the page says of it. It is there to say something: what cannot be read is no silence."""
+        file = rsl.parse(text.encode("utf-8", "replace"))
+        return file.verdict(self.url) if file.contents else Evidence(rsl.KIND, HOLD, detail=file.detail or "no content")
+
+    @property
+    def _has_links(self) -> bool:
+        return any(name.lower() == "link" for name, _ in self.headers)
 
     def _of(self, evidence: Evidence, scope: str, only_if: str | None = None) -> Said:
         return Said(replace(evidence, source=f"{evidence.source} of {self.url}"), self.at, scope, only_if=only_if)

@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 OVERLOADED = frozenset({429, 503})
-_NO_ANSWER = frozenset({"connect", "dns", "timeout", "tls"})
+NO_ANSWER = frozenset({"connect", "dns", "timeout", "tls"})
 
-CRAWL_DELAY, PAUSE, WAIT = "crawl_delay", "pause", "wait"
-LEFT = frozenset({CRAWL_DELAY, PAUSE, WAIT})
-"""Why a URL is left for a later run: its host wants to be asked more slowly than a run has time for."""
+CRAWL_DELAY, PAUSE, WAIT, NETWORK = "crawl_delay", "pause", "wait", "network"
+HOST_DOWN = "host_down"
+LEFT = frozenset({CRAWL_DELAY, PAUSE, WAIT, NETWORK})
+"""Why a URL is left for a later run: its host wants more time than a run has, or nobody answers."""
 
 # A pause of centuries is a mistake; one of a day is kept by later runs, too.
 _LONGEST_PAUSE = timedelta(days=1)
@@ -58,6 +59,7 @@ class Host:
         down: why the host is not asked any more, in words; empty while it is.
         code: the same as a code: ``host_down``, or one of ``LEFT``.
         delay_s: least time between an answer and the next request; where there is any, requests go one by one.
+        down_at: since when it is not, by ``time.monotonic``.
         until: when the pause that it asked for is over, where ``code`` is ``pause``.
     """
 
@@ -71,6 +73,7 @@ class Host:
         "code",
         "delay_s",
         "down",
+        "down_at",
         "until",
     )
 
@@ -82,6 +85,7 @@ class Host:
         self._waited_s = 0.0
         self.delay_s = manners.min_delay_s
         self.down = self.code = ""
+        self.down_at = 0.0
         self.until: datetime | None = None
 
     @property
@@ -153,11 +157,17 @@ class Host:
 
     def failed(self, error: str, detail: str) -> None:
         """Take note of an attempt without a response."""
-        if error not in _NO_ANSWER:
+        if error not in NO_ANSWER:
             return
         self._failures += 1
         if self._failures >= self._manners.max_failures:
-            self._give_up("host_down", f"no answer in {self._failures} attempts, the last: {error}: {detail}")
+            self._give_up(HOST_DOWN, f"no answer in {self._failures} attempts, the last: {error}: {detail}")
+
+    def revive(self) -> None:
+        """Forget that it gave no answer: nobody could."""
+        self._failures = 0
+        if self.code == HOST_DOWN:
+            self.code = self.down = ""
 
     def _put_off(self, wait_s: float) -> None:
         now = time.monotonic()
@@ -169,7 +179,7 @@ class Host:
 
     def _give_up(self, code: str, why: str) -> None:
         if not self.down:
-            self.code, self.down = code, why
+            self.code, self.down, self.down_at = code, why, time.monotonic()
 
 
 class Hosts:

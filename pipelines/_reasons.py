@@ -14,6 +14,7 @@ REASON_WORDS = {
     "short_caption": "a caption of fewer than five characters",
     "left:crawl_delay": "its host wants more time between requests than fetch.max_delay_s",
     "left:pause": "its host asked for a longer pause than fetch.max_delay_s; a later run asks",
+    "left:network": "nobody answered any more, so the network had stopped; a later run goes on",
     "left:wait": "its host was waited for as long as fetch.max_wait_s; a later run goes on",
     "cap_caption": "too many with the same caption",
     "cap_creator": "too many by the same creator",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -25,7 +26,7 @@ from ._hash_entries import LIST_SCOPES, hashes, in_words
 from ._progress import log
 from ._registry_file import READERS, BadLine, Entries, ending, places
 from ._registry_rules import normal_keys, rule_rows
-from ._store import file_system
+from ._store import file_system, reached
 
 HASH_SCOPES = ("md5", "sha256", "phash", "pdq", "iscc")
 _KEY_ALIASES = ("key", "value", "hash")
@@ -59,7 +60,8 @@ def check(job: Job, now: datetime) -> None:
         RegistryError: naming the registry, what was found and what to do.
     """
     for registry in job.config.registries:
-        _check_file(job, registry, now)
+        with _reached(registry, job.path(registry.path)):
+            _check_file(job, registry, now)
 
 
 def load(job: Job, now: datetime) -> list[Loaded]:
@@ -81,13 +83,18 @@ def load_one(registry: Registry, path: str) -> Loaded:
     """
     _check_ending(registry, path)
     try:
-        fs, plain = file_system(path)
-        changed_at = _changed_at(fs.info(plain))
-        data = fs.cat_file(plain)
+        with _reached(registry, path):
+            fs, plain = file_system(path)
+            changed_at = _changed_at(fs.info(plain))
+            data = fs.cat_file(plain)
         made, lost, left_out = _read(registry, path, data)
     except (BadLine, pa.ArrowException, OSError, ValueError, OverflowError, RecursionError) as error:
         raise _refusal(registry, f"cannot be read ({_why(error, registry)})", "a readable list") from error
     return Loaded(registry, made, hashlib.sha256(data).hexdigest(), lost, left_out, changed_at)
+
+
+def _reached(registry: Registry, path: str) -> AbstractContextManager[None]:
+    return reached(path, lambda found, hint: _refusal(registry, f"'{path}' {found}", "a readable list", hint))
 
 
 def forget() -> None:

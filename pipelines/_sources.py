@@ -15,6 +15,7 @@ import json
 import posixpath
 import zlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +31,7 @@ from ..udfs.arrow import pc
 from . import _archives, _img2dataset
 from ._open_quotes import PLACEHOLDER, closed_quotes
 from ._raw import COLUMNS, RAW, SourceFile
-from ._store import arrow_filesystem, file_system
+from ._store import arrow_filesystem, file_system, reached
 
 _ENDINGS = {".parquet": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _ENDINGS |= {".wat": "wat", ".warc": "warc"}
@@ -58,7 +59,10 @@ def resolve(job: Job) -> list[SourceFile]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SourceError("sources", f"two are called '{twice[0]}'", hint="Give one of them a 'name'")
-    filled = [_check(file) for file in files]
+    filled = []
+    for file in files:
+        with _reached(file.path):
+            filled.append(_check(file))
     if not any(filled):
         others = f", nor has any of the {len(files) - 1} others" if len(files) > 1 else ""
         raise SourceError(files[0].path, f"has no rows{others}", "at least one image-text pair")
@@ -70,7 +74,7 @@ def parts(file: SourceFile) -> list[SourceFile]:
     """A list in parts of about a million rows where it can be read from the middle, as Parquet can; else in one."""
     if file.format != "parquet":
         return [file]
-    with _open_binary(file) as opened:
+    with _reached(file.path), _open_binary(file) as opened:
         metadata = pq.read_metadata(opened)
     sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     found: list[SourceFile] = []
@@ -99,17 +103,28 @@ def read(file: SourceFile) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch | No
         "tsv": _read_csv,
         "jsonl": _read_jsonl,
     }
-    try:
-        if file.format in ARCHIVES:
-            yield from _archives.read(file)
-        else:
-            for batch in readers[file.format](file):
-                yield batch, None
-    except _UNREADABLE as error:
-        raise SourceError(file.path, f"cannot be read to its end ({_short(error)})", f"whole {file.format}") from error
+    with _reached(file.path):
+        try:
+            if file.format in ARCHIVES:
+                yield from _archives.read(file)
+            else:
+                for batch in readers[file.format](file):
+                    yield batch, None
+        except _UNREADABLE as error:
+            found = f"cannot be read to its end ({_short(error)})"
+            raise SourceError(file.path, found, f"whole {file.format}") from error
+
+
+def _reached(path: str) -> AbstractContextManager[None]:
+    return reached(path, lambda found, hint: SourceError(path, found, "a source that can be read", hint))
 
 
 def _resolve_one(source: Source, path: str) -> Iterator[SourceFile]:
+    with _reached(path):
+        yield from _found(source, path)
+
+
+def _found(source: Source, path: str) -> Iterator[SourceFile]:
     fs, plain = file_system(path)
     is_glob = any(char in plain for char in "*?[") and not fs.exists(plain)
     found = sorted(fs.glob(plain)) if is_glob else [plain]

@@ -12,13 +12,14 @@ fingerprint of what the partition was made from: if it is the same, there is not
 
 from __future__ import annotations
 
+import errno
 import json
 import posixpath
 import shutil
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -29,7 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as arrow_fs
 
-from ..schemas.errors import ContractError, InputError, ReleaseError
+from ..schemas.errors import ContractError, FairshardError, InputError, ReleaseError, StageError
 from ..schemas.tables import TABLES
 from . import _work_lock
 from ._clock import ahead
@@ -40,6 +41,10 @@ from ._memory import peak_mb
 _LOST = frozenset({"rejected", "dropped"})
 # Text that hardly repeats: a dictionary of it would be built in vain.
 _DISTINCT = frozenset({"url", "url_key", "caption"})
+
+
+# A full disk, a quota, a limit on the size of files.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True)
@@ -208,9 +213,22 @@ class Task:
         return self
 
     def __exit__(self, kind: type | None, error: object, trace: object) -> None:
+        """Commit, or clean up.
+
+        Raises:
+            StageError: there is no room for what the partition writes.
+        """
         try:
             if kind is None:
                 self._commit()
+            elif isinstance(error, OSError):
+                raise error
+        except OSError as raised:
+            if raised.errno not in _NO_ROOM:
+                raise
+            found = f"cannot be written ({raised.strerror or raised})"
+            hint = "Make room and run again: what was committed stays"
+            raise StageError(self._folder, found, "room for what the partition writes", hint) from raised
         finally:
             self._clean()
 
@@ -302,6 +320,27 @@ def file_system(path: str) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(path)
     except (ValueError, ImportError) as error:
         raise InputError(path, f"cannot be reached ({error})", "a path, or a URL that fsspec knows") from error
+
+
+@contextmanager
+def reached(path: str, refuse: Callable[[str, str], FairshardError]) -> Iterator[None]:
+    """Turn whatever a remote file system raises, and each has errors of its own, into one of ours.
+
+    Args:
+        path: a path or URL; what goes wrong with local ones comes through.
+        refuse: the error, from what was found and what to do.
+    """
+    try:
+        yield
+    except FairshardError:
+        raise
+    except Exception as error:
+        if "://" not in path:
+            raise
+        protocol = path.partition("://")[0]
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        hint = f"Check address, endpoint and credentials of {protocol}://, which come from the environment"
+        raise refuse(f"cannot be reached ({said})", hint) from error
 
 
 def listed(fs: fsspec.AbstractFileSystem, folder: str, ending: str = "") -> list[str]:

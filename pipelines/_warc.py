@@ -65,12 +65,12 @@ class _File:
 
     def __init__(self, file: Any):
         self._file = file
-        self.error: OSError | None = None
+        self.error: Exception | None = None
 
     def read(self, size: int = -1) -> bytes:
         try:
             return self._file.read(size)
-        except OSError as error:
+        except Exception as error:  # of a remote file system, it may be of any class
             self.error = error
             raise
 

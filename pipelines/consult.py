@@ -17,8 +17,9 @@ import pyarrow as pa
 from ..schemas.config import fingerprint
 from ..schemas.errors import RegistryError
 from ..schemas.tables import RULE
-from . import _again, _by_policy, _endpoints, _gate, _registries
+from . import _again, _by_policy, _endpoints, _gate, _politeness, _registries
 from ._hosts import Ask, ask, host_files, in_time, options
+from ._store import Task
 from ._terms import Judge, judge
 from ._work import Work
 
@@ -98,6 +99,17 @@ BY_HOST_SCHEMA = pa.schema(
 )
 ORIGIN_SCHEMA = pa.schema([("origin", pa.string()), ("part", pa.int32())])
 
+# Pairs that are out because a file of their host was left for a later run, by why it was.
+LEFT = """
+SELECT host_file.error AS why, count(DISTINCT decisive.pair_id) AS pairs
+FROM decisive
+JOIN alive ON decisive.pair_id = alive.pair_id
+JOIN host_file ON decisive.source = host_file.url AND decisive.kind = host_file.kind
+JOIN code ON host_file.error = code.code
+WHERE decisive.drops AND decisive.verdict = 'hold'
+GROUP BY host_file.error
+"""
+
 STEPS = {
     "url_hit": URL_HIT,
     "prefix_size": PREFIX_SIZE,
@@ -132,7 +144,13 @@ def run(work: Work) -> None:
     _endpoints.ask(work, "consult", lambda: name_listed(work), now)
     if partitions:
         ask_hosts(work, names, asking)
-    _gate.run(work, "consult")
+    _gate.run(work, "consult", lambda task: _count_left(work, task))
+
+
+def _count_left(work: Work, task: Task) -> None:
+    work.scan_all("consult", "host_file")
+    work.engine.register("code", pa.table({"code": pa.array(sorted(_politeness.LEFT), pa.string())}))
+    task.extra["left"] = {row["why"]: row["pairs"] for row in work.engine.rows(LEFT).to_pylist()}
 
 
 def name_listed(work: Work) -> None:

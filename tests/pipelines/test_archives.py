@@ -222,6 +222,49 @@ def test_licence_links_of_wat_records_permit_nothing(ingested):
     assert (rows(work, "pair", "licence"), kept(work, "licensed-only")) == ([(None,)], [])
 
 
+RSL = "application/rsl+xml"
+PROHIBITS = (
+    '<rsl xmlns="https://rslstandard.org/rsl"><content url="/"><license><prohibits type="usage">ai-train</prohibits>'
+)
+PROHIBITS += "</license></content></rsl>"
+
+
+def test_rsl_that_a_page_names_is_held_and_rsl_inside_it_is_read(ingested):
+    link = f'<link rel="alternate license" type="{RSL}; charset=utf-8" href="%s">'
+    header = f'Link: </terms.xml>; rel="license"; type="{RSL}"'
+    script = f'<script type="{RSL}">%s</script>'
+    heads = {
+        "link": link % "/terms.xml", "twice": link % "/terms.xml" + link % "https://b.example/other.rsl",
+        "next": link.replace("license", "next") % "/terms.xml", "inside": script % PROHIBITS,
+        "yes": script % PROHIBITS.replace("prohibits", "permits"), "broken": script % PROHIBITS[:-6],
+        "elsewhere": script % PROHIBITS.replace('"/"', '"/shop/"'), "itself": script % PROHIBITS.replace('"/"', '""'),
+    }  # fmt: skip
+    made = [html(page(f"{name}.jpg", head=head), uri=f"https://{name}.example/") for name, head in heads.items()]
+    made.append(html(page("header.jpg"), header, uri="https://header.example/"))
+    work = ingested({"a.warc": b"".join(made)})
+    file, inside = "licence file of https://%s.example/", "RSL of https://%s.example/"
+    assert signals(work, "kind", "verdict", "scope", "source") == [
+        (f"{name}.jpg", "rsl", verdict, "page", source % name)
+        for name, verdict, source in (
+            ("broken", "hold", inside), ("header", "hold", file), ("inside", "deny", inside), ("itself", "hold", inside),
+            ("link", "hold", file), ("twice", "hold", file), ("yes", "allow", inside),
+        )
+    ]  # fmt: skip
+    (value,) = (row["value"] for row in work.store.read("signal").to_pylist() if "twice" in row["source"])
+    assert value == "https://twice.example/terms.xml https://b.example/other.rsl; was not asked for"
+    assert kept(work, "strict") == ["elsewhere.jpg", "next.jpg", "yes.jpg"]
+    assert kept(work, "licensed-only") == []
+
+
+def test_rsl_that_a_wat_record_names_is_held(ingested):
+    links = [picture("1.jpg"), {"path": "LINK@/href", "url": "/terms.xml", "rel": "license", "type": RSL}]
+    work = ingested(
+        {"a.wat": wat(links) + wat([picture("2.jpg")], headers={"link": f'</t>; rel=license; type="{RSL}"'})}
+    )
+    assert [row[:3] for row in signals(work, "kind", "verdict")] == [("1.jpg", "rsl", "hold"), ("2.jpg", "rsl", "hold")]
+    assert kept(work, "strict") == []
+
+
 def test_a_pair_that_several_pages_show_has_the_evidence_of_all(ingested):
     shown = page("https://i.example/1.jpg")
     closed = shown.replace("<title>", f"{NOAI}<title>")

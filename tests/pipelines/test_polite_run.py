@@ -112,8 +112,11 @@ def test_a_host_that_is_too_slow_is_left_until_there_is_time(world):
 
 def test_of_a_host_that_is_too_slow_the_terms_are_not_known(world):
     with logged_web(hosts({"a.example": "User-agent: *\nCrawl-delay: 3600\n"})) as web:
-        run(world, web, pictures("a.example", 2))
+        found = run(world, web, pictures("a.example", 2))
         assert [one.path for one in web.log] == ["/robots.txt"]
+        assert [stage.get("left") for stage in found["stages"]] == [None, {"crawl_delay": 2}, None, None]
+        result = CliRunner().invoke(main, ["-q", "run", str(world.folder / "job.yaml"), "--until", "consult"])
+        assert result.exit_code == 4 and "left for a later run of consult: crawl_delay 2" in result.stdout
     assert set(world.fates().values()) == {"hold:ai_txt"}
     (why,) = {row["evidence"] for row in world.store.read("dropped").to_pylist()}
     assert why.endswith("ai.txt was not asked for: robots.txt asks for 3600 s between requests")

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sample_run import run_sample
-from warc_files import packed, wat
+from warc_files import DATE, packed, wat
 
 from fairshard.examples.sample_web import FOLDER
-from fairshard.pipelines._warc import records
-from fairshard.schemas.config import Source
+from fairshard.pipelines import ingest
+from fairshard.pipelines._store import Store
+from fairshard.pipelines._warc import Record, records
+from fairshard.pipelines._work import Work
+from fairshard.schemas.config import Source, from_mapping
 from fairshard.udfs import http_message
 
 lexbor = pytest.importorskip("selectolax.lexbor")
+warc = pytest.importorskip("fastwarc.warc")
 
 LINES = (FOLDER / "truth.csv").read_text(encoding="utf-8").splitlines()
 TRUTH = [row for row in csv.DictReader(LINES) if row["source"] == "pages"]
@@ -23,12 +29,30 @@ TRUTH = [row for row in csv.DictReader(LINES) if row["source"] == "pages"]
 LOST = {row["url"] for row in TRUTH if row["kind"] == "registry_creator"}
 
 
-def wat_records() -> Iterator[bytes]:
-    """A WAT record for each page of the sample's archive."""
+def sample_pages() -> Iterator[tuple[Record, http_message.Message]]:
+    """The pages of the sample's archive."""
     for record in records(str(FOLDER / "pages.warc.gz"), ("response",), 1 << 20):
         message = http_message.parse(record.content) if record.kind else None
         if message and message.status == 200 and message.header("content-type").startswith("text/html"):
-            yield _wat_record(record.uri, message)
+            yield record, message
+
+
+def wat_records() -> Iterator[bytes]:
+    """A WAT record for each of them."""
+    for record, message in sample_pages():
+        yield _wat_record(record.uri, message)
+
+
+def warc_file(path: Path) -> Path:
+    """The same pages as a WARC file, written by FastWARC."""
+    with gzip.open(path, "wb") as file:
+        for record, _ in sample_pages():
+            made = warc.WarcRecord()
+            made.init_headers(record_type=warc.WarcRecordType.response)
+            made.headers["WARC-Target-URI"], made.headers["WARC-Date"] = record.uri, DATE
+            made.set_bytes_content(record.content)
+            made.write(file)
+    return path
 
 
 def _wat_record(uri: str, message: http_message.Message) -> bytes:
@@ -41,11 +65,14 @@ def _wat_record(uri: str, message: http_message.Message) -> bytes:
         {"path": f"{link.tag.upper()}@/href", "url": link.attributes["href"], "rel": link.attributes.get("rel") or ""}
         for link in tree.css("a[href], link[href]")
     ]
-    metas = [
+    html = tree.css_first("html").attributes
+    metas = [{"name": "HTML@/lang", "content": html["lang"]}] if html.get("lang") else []
+    metas += [
         {"name": meta.attributes["name"], "content": meta.attributes.get("content") or ""}
         for meta in tree.css("meta[name]")
     ]
-    return wat(links, metas, uri, headers=dict(message.headers))
+    title = tree.css_first("title")
+    return wat(links, metas, uri, headers=dict(message.headers), title=title.text() if title else "")
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +95,33 @@ def test_each_pair_has_the_fate_that_the_truth_tells_of(run):
     found = {row["url"]: dropped.get(row["pair_id"], "emit") for row in run.store.read("pair").to_pylist()}
     wanted = {row["url"]: row["stage"] for row in TRUTH if row["fate"] != "rejected"}
     assert found == {**wanted, **dict.fromkeys(LOST, "emit")}
+
+
+def ingested(folder: Path, path: Path) -> Store:
+    given = {"work_dir": "work", "release_dir": "release", "sources": [{"path": str(path)}], "workers": 1}
+    work = Work(from_mapping(given, folder))
+    ingest.run(work)
+    work.close()
+    return work.store
+
+
+def test_a_warc_file_and_a_wat_file_of_the_same_pages_give_the_same_pairs_and_terms(tmp_path):
+    (tmp_path / "pages.wat.gz").write_bytes(packed(*wat_records()))
+    names = (warc_file(tmp_path / "pages.warc.gz"), tmp_path / "pages.wat.gz")
+    for name in ("warc", "wat"):
+        (tmp_path / name).mkdir()
+    from_warc, from_wat = (ingested(tmp_path / name.suffixes[0][1:], name) for name in names)
+
+    def found(store: Store, table: str, *left_out: str) -> list[str]:
+        rows = store.read(table).drop_columns([*left_out, "source"] if table == "pair" else list(left_out)).to_pylist()
+        kept = (row for row in rows if row.get("scope") != "image")  # WAT keeps no JSON-LD
+        return sorted(map(repr, kept))
+
+    assert found(from_warc, "pair", "licence", "creator") == found(from_wat, "pair", "licence", "creator")
+    assert len(found(from_wat, "pair")) == sum(row["fate"] != "rejected" for row in TRUTH)
+    assert found(from_warc, "signal", "observed_at") == found(from_wat, "signal", "observed_at")
+    assert from_wat.read("pair")["creator"].null_count == from_wat.read("pair").num_rows
+    assert from_warc.read("pair")["creator"].null_count < from_warc.read("pair").num_rows
 
 
 def test_what_is_released_lies_in_the_shards(run):

@@ -34,10 +34,10 @@ def page(*images: str, head: str = "") -> str:
 
 def wat(
     links: list[dict] | None = None, metas: list[dict] | None = None, uri: str = URI, base: str | None = None,
-    headers: dict[str, Any] | None = None, **other: Any,
+    headers: dict[str, Any] | None = None, title: str = "A page", **other: Any,
 ) -> bytes:  # fmt: skip
     """A metadata record about a page, as Common Crawl writes them."""
-    head: dict[str, Any] = {"Title": "A page", "Metas": metas or []}
+    head: dict[str, Any] = {"Title": title, "Metas": metas or []}
     head |= {"Base": base} if base else {}
     response = {
         "Response-Message": {"Version": "HTTP/1.1", "Status": "200", "Reason": "OK"},

@@ -1,4 +1,4 @@
-"""What an HTML page holds that opt-out protocols read: meta elements, licence links, JSON-LD.
+"""What an HTML page holds that opt-out protocols read: meta elements, licence links, JSON-LD, RSL.
 
 A scanner after the tokenizer of the WHATWG HTML standard (section 13.2.5), scripting off. The usual parsers were
 tried and are not used, because none is bounded in time: lexbor (selectolax) took 90 s for 1 MB of ``<div>`` and
@@ -63,12 +63,14 @@ class Page:
         licences: target and media type of each link with ``rel=license``.
         json_ld: text of each ``script`` of type ``application/ld+json``.
         base: target of the first ``base`` element; empty if there is none.
+        rsl: text of each ``script`` of type ``application/rsl+xml``.
     """
 
     metas: tuple[tuple[str, str], ...] = ()
     licences: tuple[tuple[str, str], ...] = ()
     json_ld: tuple[str, ...] = ()
     base: str = ""
+    rsl: tuple[str, ...] = ()
 
 
 def parse(body: bytes) -> Page:
@@ -83,17 +85,23 @@ def parse(body: bytes) -> Page:
 
 def of_tags(found: Iterable[Tag]) -> Page:
     """What the start tags of a page hold of it."""
-    metas, licences, json_ld, base = [], [], [], ""
+    metas, licences, base = [], [], ""
+    scripts: dict[str, list[str]] = {"application/ld+json": [], "application/rsl+xml": []}
     for tag in found:
         if tag.name == "meta" and tag.get("name"):
             metas.append((tag.get("name").lower(), tag.get("content")))
         elif tag.name in ("a", "area", "link") and "license" in tag.get("rel").lower().split():
-            licences.append((tag.get("href"), tag.get("type").partition(";")[0].strip().lower()))
-        elif tag.name == "script" and tag.get("type").partition(";")[0].strip().lower() == "application/ld+json":
-            json_ld.append(tag.text)
+            licences.append((tag.get("href"), _media_type(tag)))
+        elif tag.name == "script" and _media_type(tag) in scripts:
+            scripts[_media_type(tag)].append(tag.text)
         elif tag.name == "base":
             base = base or tag.get("href")
-    return Page(tuple(metas), tuple(licences), tuple(json_ld), base)
+    json_ld, rsl = map(tuple, scripts.values())
+    return Page(tuple(metas), tuple(licences), json_ld, base, rsl)
+
+
+def _media_type(tag: Tag) -> str:
+    return tag.get("type").partition(";")[0].strip().lower()
 
 
 def tags(text: str) -> Iterator[Tag]:
