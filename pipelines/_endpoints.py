@@ -23,9 +23,9 @@ from ..schemas.config import Endpoint, Job, fingerprint
 from ..schemas.policy import Policy
 from ..schemas.tables import ANSWER, SIGNAL
 from ..udfs.arrow import pc
+from ._files import arrow_filesystem
 from ._progress import bar
 from ._said import parser
-from ._store import arrow_filesystem
 from ._work import Work
 
 if TYPE_CHECKING:  # aiohttp is an extra

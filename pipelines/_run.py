@@ -20,6 +20,7 @@ from ..schemas.config import Job
 from ..schemas.errors import ConfigError
 from ._again import Wish, wish
 from ._fetch_progress import added
+from ._files import require_reachable
 from ._progress import log
 from ._store import Mark, Store
 from ._work import STAGES, Work, require
@@ -55,6 +56,7 @@ def run(
 
     Raises:
         ConfigError: the job has no such partition, or another stage is to run as well.
+        ReleaseError: a folder that is given by URL cannot be reached or written to.
     """
     started = time.monotonic()
     began = datetime.now(UTC)
@@ -62,6 +64,8 @@ def run(
         raise ConfigError("partitions", f"are chosen for {', '.join(chosen)}", "fetch alone")
     if (retry or refresh) and (partitions or "fetch" not in chosen):
         raise ConfigError("--retry and --refresh", "are of no use here", "a run of fetch with all its partitions")
+    for folder in (job.work_dir, job.release_dir):
+        require_reachable(folder, write=True)
     work = Work(job)
     try:
         if "fetch" in chosen and job.config.compute == "local" and not partitions:

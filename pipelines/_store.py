@@ -17,7 +17,6 @@ import json
 import os
 import platform
 import posixpath
-import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,13 +25,12 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs as arrow_fs
 
-from ..schemas.errors import ContractError, InputError, ReleaseError, StageError
+from ..schemas.errors import ContractError, ReleaseError, StageError
 from ..schemas.tables import TABLES
+from ._files import arrow_filesystem, file_system, listed, move, remove_folder
 from ._memory import peak_mb
 
 # Text that hardly repeats: a dictionary of it would be built in vain.
@@ -102,12 +100,12 @@ class Store:
         """Markers, sorted by stage and partition."""
         folder = posixpath.join(self._base, "_done")
         stages = [posixpath.join(folder, stage)] if stage else listed(self.fs, folder)
-        return [self._load(path) for one in stages for path in listed(self.fs, one, ".json")]
+        found = (self._load(path) for one in stages for path in listed(self.fs, one, ".json"))
+        return [mark for mark in found if mark]
 
     def mark(self, stage: str, partition: str) -> Mark | None:
         """The marker of one partition, if it was ever committed."""
-        path = posixpath.join(self._base, "_done", stage, f"{partition}.json")
-        return self._load(path) if self.fs.exists(path) else None
+        return self._load(posixpath.join(self._base, "_done", stage, f"{partition}.json"))
 
     def prune(self, stage: str, keep: Iterable[str]) -> None:
         """Forget partitions that the stage no longer has."""
@@ -149,13 +147,13 @@ class Store:
 
     def clear_scratch(self) -> None:
         """Remove what a killed run left behind. Only the process that owns the run may call it."""
-        scratch = posixpath.join(self._base, "_scratch")
-        if self.fs.exists(scratch):
-            self.fs.rm(scratch, recursive=True)
+        remove_folder(self.fs, posixpath.join(self._base, "_scratch"))
 
-    def _load(self, path: str) -> Mark:
+    def _load(self, path: str) -> Mark | None:
         try:
             return Mark(**json.loads(self.fs.cat_file(path)))
+        except FileNotFoundError:
+            return None
         except (ValueError, TypeError) as error:
             raise ReleaseError(path, f"is not a completion marker ({error})", hint="Delete it and run again") from error
 
@@ -173,10 +171,13 @@ class Store:
         """Write a small file so that it is there whole or not at all."""
         path = posixpath.join(self._base, name)
         scratch = posixpath.join(self._base, "_scratch", uuid.uuid4().hex)
-        for folder in (posixpath.dirname(path), posixpath.dirname(scratch)):
-            self.fs.makedirs(folder, exist_ok=True)
+        self.fs.makedirs(posixpath.dirname(scratch), exist_ok=True)
         self.fs.pipe_file(scratch, data)
-        self.fs.mv(scratch, path)
+        move(self.fs, scratch, path)
+
+    def move(self, scratch: str, name: str) -> None:
+        """Move a file from scratch to its place."""
+        move(self.fs, file_system(scratch)[1], posixpath.join(self._base, name))
 
 
 class Task:
@@ -225,7 +226,7 @@ class Task:
 
     def scratch(self, name: str) -> str:
         """A path in scratch for a file of the stage's own; ``keep`` moves it in."""
-        fs, base = fsspec.core.url_to_fs(self._folder)
+        fs, base = file_system(self._folder)
         fs.makedirs(base, exist_ok=True)
         return posixpath.join(self._folder, name)
 
@@ -243,7 +244,7 @@ class Task:
             names, rows = self._move_in(table)
             mark.files[table], mark.rows[table] = names, rows
         for scratch, name in self._kept:
-            _move(store, scratch, store.path(name))
+            store.move(scratch, name)
             mark.extra.setdefault("kept", []).append(name)
         mark.extra.update(self.extra)
         finished = replace(
@@ -257,7 +258,7 @@ class Task:
         store.put(posixpath.join("_done", self.stage, f"{self.partition}.json"), text.encode())
 
     def _move_in(self, table: str) -> tuple[list[str], int]:
-        fs, folder = fsspec.core.url_to_fs(self.folder(table))
+        fs, folder = file_system(self.folder(table))
         written = listed(fs, folder, ".parquet")
         names, total = [], 0
         for number, path in enumerate(written):
@@ -265,40 +266,13 @@ class Task:
             if rows == 0:
                 continue
             name = f"{table}/{self.stage}-{self.partition}-{number}.parquet"
-            _move(self.store, fs.unstrip_protocol(path), self.store.path(name))
+            self.store.move(fs.unstrip_protocol(path), name)
             names.append(name)
             total += rows
         return names, total
 
     def _clean(self) -> None:
-        fs, folder = fsspec.core.url_to_fs(self._folder)
-        if fs.exists(folder):
-            fs.rm(folder, recursive=True)
-
-
-def file_system(path: str) -> tuple[Any, str]:
-    """The file system of a path or URL that a user gave, and the path on it.
-
-    Raises:
-        InputError: of a protocol that is not known, or whose package is not installed.
-    """
-    try:
-        return fsspec.core.url_to_fs(path)
-    except (ValueError, ImportError) as error:
-        raise InputError(path, f"cannot be reached ({error})", "a path, or a URL that fsspec knows") from error
-
-
-def listed(fs: fsspec.AbstractFileSystem, folder: str, ending: str = "") -> list[str]:
-    """What lies in a folder, sorted; nothing where there is none. A glob would trip over brackets in names."""
-    fs.invalidate_cache(folder)
-    return sorted(path for path in fs.ls(folder, detail=False) if path.endswith(ending)) if fs.exists(folder) else []
-
-
-def arrow_filesystem(path: str) -> tuple[arrow_fs.FileSystem, str]:
-    """pyarrow's view of an fsspec path, for reading and writing Parquet."""
-    fs, plain = fsspec.core.url_to_fs(path)
-    local = "file" in fs.protocol
-    return arrow_fs.LocalFileSystem() if local else arrow_fs.PyFileSystem(arrow_fs.FSSpecHandler(fs)), plain
+        remove_folder(*file_system(self._folder))
 
 
 def read_parquet(path: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -349,16 +323,6 @@ def checked(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBa
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _row_count(fs: fsspec.AbstractFileSystem, path: str) -> int:
+def _row_count(fs: Any, path: str) -> int:
     with fs.open(path, "rb") as file:
         return pq.read_metadata(file).num_rows
-
-
-def _move(store: Store, source: str, target: str) -> None:
-    _, source_path = fsspec.core.url_to_fs(source)
-    _, target_path = fsspec.core.url_to_fs(target)
-    store.fs.makedirs(posixpath.dirname(target_path), exist_ok=True)
-    if "file" in store.fs.protocol:
-        shutil.move(source_path, target_path)
-    else:
-        store.fs.mv(source_path, target_path)

@@ -10,6 +10,14 @@ from .errors import ConfigError
 if TYPE_CHECKING:
     from .config import Config, Endpoint
 
+# Settings of Spark that decide what comes out: the same wherever it runs.
+SPARK_FIXED = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+}
+
 
 def check(config: Config, where: str) -> None:
     """Refuse a config whose values are out of range or do not go together.
@@ -30,6 +38,10 @@ def check(config: Config, where: str) -> None:
             raise ConfigError(f"{where}.registries[{number}].max_malformed", found, "a share from 0 to 1")
     for number, endpoint in enumerate(config.endpoints):
         _check_endpoint(endpoint, f"{where}.endpoints[{number}]")
+    for key in config.spark:
+        if not key.startswith("spark.") or key in SPARK_FIXED:
+            found = "decides what comes out, and stays as it is" if key in SPARK_FIXED else "is no setting of Spark"
+            raise ConfigError(f"{where}.spark.{key}", found, "a setting such as spark.master")
     least = {
         "consult": {"partitions": 1, "timeout_s": 0.001, "retries": 0},
         "fetch": {
