@@ -96,7 +96,7 @@ class SparkEngine:
     def __init__(self, spark: SparkSession, scratch: str):
         self._spark, self._scratch = spark, scratch
         self._steps, self._numbers = Steps(), itertools.count()
-        self._is_local = spark.sparkContext.master.startswith("local")
+        self._is_local = (spark.sparkContext.master or "").startswith("local")
         register_udfs(self._spark)
 
     def scan(self, name: str, files: Sequence[str], schema: pa.Schema) -> None:

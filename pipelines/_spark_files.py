@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -53,9 +53,10 @@ def _has_driver(spark: SparkSession, path: str) -> bool:
     from py4j.protocol import Py4JJavaError
 
     protocol = path.partition("://")[0] if "://" in path else "file"
-    hadoop = spark._jvm.org.apache.hadoop.fs.FileSystem  # type: ignore[union-attr]
+    java: Any = spark  # what py4j gives is not typed
+    hadoop = java._jvm.org.apache.hadoop.fs.FileSystem
     try:
-        hadoop.getFileSystemClass(protocol, spark._jsc.hadoopConfiguration())
+        hadoop.getFileSystemClass(protocol, java._jsc.hadoopConfiguration())
     except Py4JJavaError:
         return False
     return True

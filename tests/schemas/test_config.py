@@ -19,6 +19,12 @@ def test_paths_start_at_the_config_file(tmp_path):
     assert job.path("s3://bucket/x") == "s3://bucket/x"
 
 
+def test_settings_of_spark_are_text(tmp_path):
+    given = {"spark.master": "yarn", "spark.executor.cores": 2, "spark.ui.enabled": True, "spark.memory.fraction": 0.5}
+    found = config.from_mapping({**LEAST, "spark": given}, tmp_path).config.spark
+    assert list(found.values()) == ["yarn", "2", "true", "0.5"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -37,6 +43,12 @@ def test_paths_start_at_the_config_file(tmp_path):
         ({"balance": {"template_min_jaccard": 0.5}}, r"template_min_jaccard: is 0\.5; expected at least 0\.7"),
         ({"balance": {"template_min_jaccard": 1.5}}, r"template_min_jaccard: is 1\.5; expected at most 1"),
         ({"balance": {"template_min_jaccard": float("nan")}}, r"template_min_jaccard: is nan; expected at least 0\.7"),
+        ({"spark": {"master": "yarn"}}, r"config\.spark\.master: is no setting of Spark; expected a setting such as"),
+        ({"spark": {"spark.sql.ansi.enabled": False}}, r"ansi\.enabled: decides what comes out, and stays as it is"),
+        (
+            {"spark": {"spark.jars": ["a"]}},
+            r"config\.spark\.spark\.jars: is a list; expected text, a number, true or false",
+        ),
         ({"policy": "strikt"}, r"'strikt' is neither a preset nor a file\. Did you mean 'strict'\?"),
         ({"engine": None}, "expected one of duckdb, spark"),
     ],
