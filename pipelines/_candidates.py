@@ -10,7 +10,7 @@ from ..schemas.tables import PAIR, REJECTED
 from ..udfs.arrow import pc
 from ..udfs.text import caption_clean, two_hashes
 from ..udfs.urls import host_domain, href_and_key, key_host
-from ._store import arrow_filesystem
+from ._files import arrow_filesystem
 
 _FOUND_LATER = ("host", "domain", "source")
 # Usable rows without a reason, with their host still to be found; ``check_id`` tells different pairs of one id apart.

@@ -27,6 +27,7 @@ from ..schemas.release import OUTCOME, PUBLIC_TABLES, public
 from ..schemas.tables import PAIR, TABLES
 from ._duckdb import SQL_TYPES, create_macros, interruptible, register_udfs
 from ._engine import cast_to
+from ._files import require_reachable
 from ._release import CATALOG, MANIFEST, Release
 from ._store import Store
 from ._work import STAGES
@@ -160,8 +161,9 @@ def open_catalog(folder: str) -> Catalog:
     """The views of a work directory or a release, as its files are now.
 
     Raises:
-        ReleaseError: it is neither, or an unfinished release.
+        ReleaseError: it is neither, or an unfinished release, or cannot be reached.
     """
+    require_reachable(folder)
     release = Release(folder)
     if release.exists(MANIFEST):
         return open_release(folder)

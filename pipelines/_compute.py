@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -152,10 +152,10 @@ class DaskCompute:
 class SparkCompute:
     """Spark executors, one task a partition."""
 
-    def __init__(self, workers: int):
+    def __init__(self, workers: int, conf: Mapping[str, str]):
         from ._spark import session
 
-        self._spark = session(workers)
+        self._spark = session(workers, conf=conf)
 
     @property
     def at_once(self) -> int:
@@ -184,10 +184,11 @@ class SparkCompute:
         """The session belongs to whoever started it."""
 
 
-def open_compute(kind: str, workers: int) -> Compute:
-    """The compute that a config names."""
-    kinds = {"local": LocalCompute, "dask": DaskCompute, "spark": SparkCompute}
-    return kinds[kind](workers)
+def open_compute(kind: str, workers: int, spark: Mapping[str, str] | None = None) -> Compute:
+    """The compute that a config names; ``spark``: settings of its session."""
+    if kind == "spark":
+        return SparkCompute(workers, spark or {})
+    return {"local": LocalCompute, "dask": DaskCompute}[kind](workers)
 
 
 @dataclass(frozen=True)

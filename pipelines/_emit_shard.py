@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 
 from ..schemas.release import SIDECAR
 from ..schemas.tables import IMAGE, PAIR, SHARD
+from ._files import arrow_filesystem
 from ._release import Release
 from ._shards import finish, hex_bytes, hex_phash, read_ranges, sample_keys, shard_name, write_sample
-from ._store import Store, arrow_filesystem
+from ._store import Store
 
 # Where `emit` says which pair goes where, one row group a shard.
 PLAN_FILE = "shard_plan.parquet"

@@ -24,9 +24,9 @@ from ..schemas.policy import Policy
 from ..schemas.tables import ANSWER, SIGNAL
 from ..udfs.arrow import pc
 from ._clock import ALLOWED
+from ._files import arrow_filesystem
 from ._progress import bar
 from ._said import parser
-from ._store import arrow_filesystem
 from ._work import Work
 
 if TYPE_CHECKING:  # aiohttp is an extra

@@ -8,7 +8,9 @@ tables, never stages.
 from __future__ import annotations
 
 import functools
+import glob
 import os
+import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from sqlglot import exp
 
 from ..schemas.errors import SqlError
 from ._duckdb import SQL_TYPES, interruptible, register_udfs
+from ._files import file_system
 
 T = TypeVar("T")
 
@@ -128,6 +131,7 @@ class DuckDBEngine:
         self._connection.execute("SET enable_progress_bar = false")
         self._steps = Steps()
         self._kinds: dict[str, str] = {}  # how to drop each relation
+        self._remote: dict[str, Any] = {}  # file systems by protocol
         register_udfs(self._connection)
 
     def scan(self, name: str, files: Sequence[str], schema: pa.Schema) -> None:
@@ -136,8 +140,9 @@ class DuckDBEngine:
         if not files:
             self._register(name, schema.empty_table())
             return
-        _use_filesystem(self._connection, files[0])
-        listed = ", ".join(_literal(file) for file in files)
+        self._look_into(files)
+        # A path is looked for as it stands first; the name of an object is always taken for a pattern.
+        listed = ", ".join(_literal(glob.escape(file) if "://" in file else file) for file in files)
         self._run(f"CREATE TEMP VIEW {name} AS {cast_to(schema, f'read_parquet([{listed}])')}", {})
         self._kinds[name] = "VIEW"
 
@@ -170,8 +175,9 @@ class DuckDBEngine:
         self, sql: str, folder: str, schema: pa.Schema, *, partition_by: str | None = None, **params: Any
     ) -> None:
         query, bound = self._steps.compile(sql, params, cast_to(schema))
-        _use_filesystem(self._connection, folder)
-        if "://" not in folder:
+        if "://" in folder:
+            self._file_system(folder)
+        else:
             os.makedirs(folder, exist_ok=True)
         options = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
         if partition_by:
@@ -192,6 +198,26 @@ class DuckDBEngine:
     def _register(self, name: str, table: pa.Table) -> None:
         self._connection.register(name, table)
         self._kinds[name] = "registered"
+
+    def _look_into(self, files: Sequence[str]) -> None:
+        """List the folders of remote files: DuckDB asks again and again whether a file is there, and how large."""
+        if "://" not in files[0]:
+            return
+        fs = self._file_system(files[0])
+        fs.dircache.clear()
+        for folder in sorted({posixpath.dirname(fs._strip_protocol(file)) for file in files}):
+            fs.ls(folder)
+
+    def _file_system(self, path: str) -> Any:
+        """The file system of a URL, known to DuckDB. This one alone remembers what it has listed."""
+        protocol = path.partition("://")[0]
+        if protocol not in self._remote:
+            shared, _ = file_system(path)
+            fs = type(shared)(*shared.storage_args, **shared.storage_options, skip_instance_cache=True)
+            fs.dircache.use_listings_cache = True
+            self._connection.register_filesystem(fs)
+            self._remote[protocol] = fs
+        return self._remote[protocol]
 
     def _drop(self, name: str) -> None:
         """Registered tables, views and temporary tables share one name space, but not one DROP."""
@@ -226,14 +252,6 @@ def _explained(query: str) -> Iterator[None]:
         raise SqlError("duckdb", found, hint="What was committed stays; run again to go on") from error
     except duckdb.Error as error:
         raise SqlError("duckdb", f"{error}\nin the query\n{query}") from error
-
-
-def _use_filesystem(connection: duckdb.DuckDBPyConnection, path: str) -> None:
-    protocol = path.partition("://")[0] if "://" in path else "file"
-    if protocol != "file" and not connection.filesystem_is_registered(protocol):
-        import fsspec
-
-        connection.register_filesystem(fsspec.filesystem(protocol))
 
 
 def _literal(text: str) -> str:

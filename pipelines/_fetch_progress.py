@@ -14,10 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import fsspec
-
+from ._files import file_system, listed, move
 from ._progress import Bar, Tell, bar
-from ._store import listed
 
 _EVERY_S = 2.0
 _NAMED = 4  # reasons that a line names; the rest is summed up
@@ -27,7 +25,7 @@ class Tally:
     """The counts of one partition, written every now and then."""
 
     def __init__(self, folder: str, partition: str, pairs_by_host: Mapping[str, int]):
-        self._fs, place = fsspec.core.url_to_fs(folder)
+        self._fs, place = file_system(folder)
         self._fs.makedirs(place, exist_ok=True)
         self._path = posixpath.join(place, f"{partition}.json")
         self._left_of = Counter(pairs_by_host)
@@ -50,7 +48,7 @@ class Tally:
         self._written = time.monotonic()
         found = {"pairs": self._pairs, "hosts": self._hosts, "reasons": self._reasons}
         self._fs.pipe_file(self._path + ".part", json.dumps(found).encode())
-        self._fs.mv(self._path + ".part", self._path)
+        move(self._fs, self._path + ".part", self._path)
 
 
 @contextmanager
@@ -92,7 +90,7 @@ def tell(folder: str, hosts: int, progress: Bar) -> None:
 
 
 def _counts(folder: str) -> Iterator[dict[str, Any]]:
-    fs, place = fsspec.core.url_to_fs(folder)
+    fs, place = file_system(folder)
     for path in listed(fs, place, ".json"):
         yield json.loads(fs.cat_file(path))
 

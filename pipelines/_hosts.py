@@ -23,9 +23,10 @@ from ..schemas.tables import HOST_FILE
 from ..udfs.text import stable_hash
 from ..udfs.urls import canonical_key, key_host
 from ._clock import ahead
+from ._files import arrow_filesystem
 from ._host_asker import Asker, Key, answered, key_of
 from ._politeness import CRAWL_DELAY
-from ._store import Mark, Store, arrow_filesystem, read_parquet
+from ._store import Mark, Store, read_parquet
 
 if TYPE_CHECKING:  # aiohttp is an extra
     pass

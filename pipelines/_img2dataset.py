@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..schemas.errors import SourceError
-from ._store import listed
+from ._files import listed
 
 # Columns that a shard has besides those of any list.
 NEEDED = ("key", "status")

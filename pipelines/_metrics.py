@@ -14,7 +14,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from ..schemas.config import Job
-from ._store import Store, file_system
+from ._files import file_system
+from ._store import Store
 
 FILE = "metrics.prom"
 

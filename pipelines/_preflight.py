@@ -11,9 +11,9 @@ from ..schemas.errors import ConfigError, MissingExtra
 from ..udfs.urls import canonical_key
 from . import _registries, _sources, consult
 from ._clip_model import embedding_model
+from ._files import file_system
 from ._hosts import host_files
 from ._release import Release
-from ._store import file_system
 from ._work import Work
 
 # Modules that only an extra brings, by the stage that needs them.

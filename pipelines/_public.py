@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from ..schemas.release import OUTCOME, PUBLIC_TABLES, public
 from ._engine import Engine
+from ._files import arrow_filesystem
 from ._release import FileFact, Release, rechunked
-from ._store import arrow_filesystem
 from ._work import Work
 
 _ROWS_A_FILE = 250_000

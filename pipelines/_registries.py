@@ -22,11 +22,11 @@ from ..schemas.policy import Policy
 from ..schemas.tables import RULE
 from ..udfs.arrow import pc
 from ._clock import ALLOWED_OF_FILES
+from ._files import file_system, reached
 from ._hash_entries import LIST_SCOPES, hashes, in_words
 from ._progress import log
 from ._registry_file import READERS, BadLine, Entries, ending, places
 from ._registry_rules import normal_keys, rule_rows
-from ._store import file_system, reached
 
 HASH_SCOPES = ("md5", "sha256", "phash", "pdq", "iscc")
 _KEY_ALIASES = ("key", "value", "hash")

@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..schemas.errors import ReleaseError, StageError
-from ._store import checked, file_system
+from ._files import file_system, move
+from ._store import checked
 
 FORMAT = "fairshard-release/1"
 MANIFEST = "manifest.json"
@@ -115,7 +116,7 @@ class Release:
             self.fs.makedirs(posixpath.dirname(path), exist_ok=True)
             with self.fs.open(part, "wb") as target:
                 yield Sink(target)  # type: ignore[arg-type]
-            self.fs.mv(part, path)
+            move(self.fs, part, path)
         except OSError as error:
             hint = "Free the disk and run again" if error.errno == errno.ENOSPC else "Mend that and run again"
             raise StageError(path, f"cannot be written ({error.strerror or error})", hint=hint) from error

@@ -22,6 +22,7 @@ from ..schemas.errors import ConfigError, ReleaseError
 from . import _logs, _metrics
 from ._again import Wish, wish
 from ._fetch_progress import added
+from ._files import require_reachable
 from ._progress import log
 from ._run_state import RunState
 from ._store import Mark, Store
@@ -58,6 +59,7 @@ def run(
 
     Raises:
         ConfigError: the job has no such partition, or another stage is to run as well.
+        ReleaseError: a folder that is given by URL cannot be reached or written to.
     """
     started = time.monotonic()
     began = datetime.now(UTC)
@@ -65,6 +67,8 @@ def run(
         raise ConfigError("partitions", f"are chosen for {', '.join(chosen)}", "fetch alone")
     if (retry or refresh) and (partitions or "fetch" not in chosen):
         raise ConfigError("--retry and --refresh", "are of no use here", "a run of fetch with all its partitions")
+    for folder in (job.work_dir, job.release_dir):
+        require_reachable(folder, write=True)
     work = Work(job)
     try:
         with _logs.about(run=uuid.uuid4().hex[:8]):

@@ -19,7 +19,6 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -29,9 +28,9 @@ from ..schemas.config import Job, Source
 from ..schemas.errors import SourceError
 from ..udfs.arrow import pc
 from . import _archives, _img2dataset
+from ._files import arrow_filesystem, file_system, reached
 from ._open_quotes import PLACEHOLDER, closed_quotes
 from ._raw import COLUMNS, RAW, SourceFile
-from ._store import arrow_filesystem, file_system, reached
 
 _ENDINGS = {".parquet": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _ENDINGS |= {".wat": "wat", ".warc": "warc"}
@@ -388,7 +387,7 @@ def _open_binary(file: SourceFile) -> pa.NativeFile:
 
 
 def _open_text(file: SourceFile):
-    fs, plain = fsspec.core.url_to_fs(file.path)
+    fs, plain = file_system(file.path)
     return fs.open(plain, "rb", compression="gzip" if plain.endswith(".gz") else None)
 
 

@@ -15,25 +15,23 @@ from __future__ import annotations
 import errno
 import json
 import posixpath
-import shutil
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs as arrow_fs
 
-from ..schemas.errors import ContractError, FairshardError, InputError, ReleaseError, StageError
+from ..schemas.errors import ContractError, ReleaseError, StageError
 from ..schemas.tables import TABLES
 from . import _work_lock
 from ._clock import ahead
+from ._files import arrow_filesystem, file_system, listed, move, remove_folder
 from ._logs import fields, log
 from ._memory import peak_mb
 
@@ -119,12 +117,12 @@ class Store:
         """Markers, sorted by stage and partition."""
         folder = posixpath.join(self._base, "_done")
         stages = [posixpath.join(folder, stage)] if stage else listed(self.fs, folder)
-        return [self.load_mark(path) for one in stages for path in listed(self.fs, one, ".json")]
+        found = (self._load(path) for one in stages for path in listed(self.fs, one, ".json"))
+        return [mark for mark in found if mark]
 
     def mark(self, stage: str, partition: str) -> Mark | None:
         """The marker of one partition, if it was ever committed."""
-        path = posixpath.join(self._base, "_done", stage, f"{partition}.json")
-        return self.load_mark(path) if self.fs.exists(path) else None
+        return self._load(posixpath.join(self._base, "_done", stage, f"{partition}.json"))
 
     def prune(self, stage: str, keep: Iterable[str]) -> None:
         """Forget partitions that the stage no longer has."""
@@ -157,19 +155,14 @@ class Store:
 
     def clear_scratch(self) -> None:
         """Remove what a killed run left behind. Only the process that owns the run may call it."""
-        scratch = posixpath.join(self._base, "_scratch")
-        if self.fs.exists(scratch):
-            self.fs.rm(scratch, recursive=True)
+        remove_folder(self.fs, posixpath.join(self._base, "_scratch"))
 
-    def load_mark(self, path: str) -> Mark:
-        """A marker at a path as ``listed`` gives it.
-
-        Raises:
-            ReleaseError: it is damaged.
-            FileNotFoundError: it is not there.
-        """
+    def _load(self, path: str) -> Mark | None:
+        """A marker at a path as ``listed`` gives it; None where it is not there, or is being replaced."""
         try:
             return Mark(**json.loads(self.fs.cat_file(path)))
+        except FileNotFoundError:
+            return None
         except (ValueError, TypeError) as error:
             raise ReleaseError(path, f"is not a completion marker ({error})", hint="Delete it and run again") from error
 
@@ -187,10 +180,13 @@ class Store:
         """Write a small file so that it is there whole or not at all."""
         path = posixpath.join(self._base, name)
         scratch = posixpath.join(self._base, "_scratch", uuid.uuid4().hex)
-        for folder in (posixpath.dirname(path), posixpath.dirname(scratch)):
-            self.fs.makedirs(folder, exist_ok=True)
+        self.fs.makedirs(posixpath.dirname(scratch), exist_ok=True)
         self.fs.pipe_file(scratch, data)
-        self.fs.mv(scratch, path)
+        move(self.fs, scratch, path)
+
+    def move(self, scratch: str, name: str) -> None:
+        """Move a file from scratch to its place."""
+        move(self.fs, file_system(scratch)[1], posixpath.join(self._base, name))
 
 
 class Task:
@@ -252,7 +248,7 @@ class Task:
 
     def scratch(self, name: str) -> str:
         """A path in scratch for a file of the stage's own; ``keep`` moves it in."""
-        fs, base = fsspec.core.url_to_fs(self._folder)
+        fs, base = file_system(self._folder)
         fs.makedirs(base, exist_ok=True)
         return posixpath.join(self._folder, name)
 
@@ -270,7 +266,7 @@ class Task:
             names, rows = self._move_in(table)
             mark.files[table], mark.rows[table] = names, rows
         for scratch, name in self._kept:
-            _move(store, scratch, store.path(name))
+            store.move(scratch, name)
             mark.extra.setdefault("kept", []).append(name)
         mark.extra.update(self.extra)
         finished = replace(
@@ -286,7 +282,7 @@ class Task:
                   extra=fields(rows=finished.rows, seconds=finished.seconds))  # fmt: skip
 
     def _move_in(self, table: str) -> tuple[list[str], int]:
-        fs, folder = fsspec.core.url_to_fs(self.folder(table))
+        fs, folder = file_system(self.folder(table))
         written = listed(fs, folder, ".parquet")
         names, total = [], 0
         reasons: Counter[str] = Counter()
@@ -297,7 +293,7 @@ class Task:
             if table in _LOST:
                 reasons += _reasons(fs, path)
             name = f"{table}/{self.stage}-{self.partition}-{number}.parquet"
-            _move(self.store, fs.unstrip_protocol(path), self.store.path(name))
+            self.store.move(fs.unstrip_protocol(path), name)
             names.append(name)
             total += rows
         if reasons:
@@ -305,55 +301,7 @@ class Task:
         return names, total
 
     def _clean(self) -> None:
-        fs, folder = fsspec.core.url_to_fs(self._folder)
-        if fs.exists(folder):
-            fs.rm(folder, recursive=True)
-
-
-def file_system(path: str) -> tuple[Any, str]:
-    """The file system of a path or URL that a user gave, and the path on it.
-
-    Raises:
-        InputError: of a protocol that is not known, or whose package is not installed.
-    """
-    try:
-        return fsspec.core.url_to_fs(path)
-    except (ValueError, ImportError) as error:
-        raise InputError(path, f"cannot be reached ({error})", "a path, or a URL that fsspec knows") from error
-
-
-@contextmanager
-def reached(path: str, refuse: Callable[[str, str], FairshardError]) -> Iterator[None]:
-    """Turn whatever a remote file system raises, and each has errors of its own, into one of ours.
-
-    Args:
-        path: a path or URL; what goes wrong with local ones comes through.
-        refuse: the error, from what was found and what to do.
-    """
-    try:
-        yield
-    except FairshardError:
-        raise
-    except Exception as error:
-        if "://" not in path:
-            raise
-        protocol = path.partition("://")[0]
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        hint = f"Check address, endpoint and credentials of {protocol}://, which come from the environment"
-        raise refuse(f"cannot be reached ({said})", hint) from error
-
-
-def listed(fs: fsspec.AbstractFileSystem, folder: str, ending: str = "") -> list[str]:
-    """What lies in a folder, sorted; nothing where there is none. A glob would trip over brackets in names."""
-    fs.invalidate_cache(folder)
-    return sorted(path for path in fs.ls(folder, detail=False) if path.endswith(ending)) if fs.exists(folder) else []
-
-
-def arrow_filesystem(path: str) -> tuple[arrow_fs.FileSystem, str]:
-    """pyarrow's view of an fsspec path, for reading and writing Parquet."""
-    fs, plain = fsspec.core.url_to_fs(path)
-    local = "file" in fs.protocol
-    return arrow_fs.LocalFileSystem() if local else arrow_fs.PyFileSystem(arrow_fs.FSSpecHandler(fs)), plain
+        remove_folder(*file_system(self._folder))
 
 
 def read_parquet(path: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -404,12 +352,12 @@ def checked(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBa
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _row_count(fs: fsspec.AbstractFileSystem, path: str) -> int:
+def _row_count(fs: Any, path: str) -> int:
     with fs.open(path, "rb") as file:
         return pq.read_metadata(file).num_rows
 
 
-def _reasons(fs: fsspec.AbstractFileSystem, path: str) -> Counter[str]:
+def _reasons(fs: Any, path: str) -> Counter[str]:
     """Rows of a file by ``reason``."""
     found: Counter[str] = Counter()
     with fs.open(path, "rb") as file:
@@ -417,13 +365,3 @@ def _reasons(fs: fsspec.AbstractFileSystem, path: str) -> Counter[str]:
             for one in batch.column(0).value_counts().to_pylist():
                 found[one["values"]] += one["counts"]
     return found
-
-
-def _move(store: Store, source: str, target: str) -> None:
-    _, source_path = fsspec.core.url_to_fs(source)
-    _, target_path = fsspec.core.url_to_fs(target)
-    store.fs.makedirs(posixpath.dirname(target_path), exist_ok=True)
-    if "file" in store.fs.protocol:
-        shutil.move(source_path, target_path)
-    else:
-        store.fs.mv(source_path, target_path)

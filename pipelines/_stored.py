@@ -24,12 +24,12 @@ import pyarrow.parquet as pq
 
 from ..schemas.verdicts import DENY, HOLD
 from ..udfs.signals import Evidence, creators, x_robots_tag, xmp
+from ._files import arrow_filesystem, file_system, listed
 from ._gate import UNREAD
 from ._img2dataset import NEEDED
 from ._in_file import FREE_TEXT
 from ._pixels import Look
 from ._said import Said
-from ._store import arrow_filesystem, file_system, listed
 
 _PICTURES = (".jpg", ".png", ".webp")
 _HASHES = {"md5": 32, "sha256": 64, "sha512": 128}

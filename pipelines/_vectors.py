@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..schemas.errors import StageError
 from ._embed import vectors_of
-from ._store import arrow_filesystem
+from ._files import arrow_filesystem
 
 _ROWS = 2048
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..schemas.errors import MissingExtra
+from ._files import file_system
 from ._progress import log
-from ._store import file_system
 
 _GZIP = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]")
 _PLAIN = re.compile(rb"WARC/1\.[01]\r?\n")

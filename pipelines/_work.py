@@ -12,14 +12,13 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import fsspec
-
 from ..schemas.config import Job, fingerprint
 from ..schemas.errors import ReleaseError
 from ..schemas.tables import TABLES
 from ._compute import Compute, open_compute
+from ._files import file_system, listed, remove_folder
 from ._progress import Tell, bar
-from ._store import Mark, Store, Task, listed
+from ._store import Mark, Store, Task
 
 if TYPE_CHECKING:  # an engine takes a while to import
     from ._engine import Engine
@@ -61,9 +60,10 @@ class Work:
     def engine(self) -> Engine:
         config = self.job.config
         if config.engine == "spark":
-            from ._spark import SparkEngine
+            from ._spark import SparkEngine, session
 
-            return SparkEngine(self.workers, config.memory_limit_gb)
+            spark = session(self.workers, config.memory_limit_gb, config.spark)
+            return SparkEngine(spark, self.scratch("spark"))
         from ._engine import DuckDBEngine
 
         spill_dir = f"{self.local_scratch}/spill-{uuid.uuid4().hex[:8]}"
@@ -80,7 +80,7 @@ class Work:
 
     @cached_property
     def compute(self) -> Compute:
-        return open_compute(self.job.config.compute, self.workers)
+        return open_compute(self.job.config.compute, self.workers, self.job.config.spark)
 
     def clear(self) -> None:
         """Free what a stage kept on the engine."""
@@ -90,9 +90,7 @@ class Work:
     def close(self) -> None:
         """Stop what was started, and remove what was only needed on the way."""
         for folder in self._scratch:
-            fs, plain = fsspec.core.url_to_fs(folder)
-            if fs.exists(plain):
-                fs.rm(plain, recursive=True)
+            remove_folder(*file_system(folder))
         self._scratch.clear()
         for name in ("engine", "compute"):
             if name in self.__dict__:
@@ -128,13 +126,13 @@ class Work:
 
     def stamp(self, path: str) -> str:
         """Size and time of change of a file: whether it is still what it was."""
-        fs, plain = fsspec.core.url_to_fs(path)
+        fs, plain = file_system(path)
         info = fs.info(plain)
         return f"{info['size']}-{info.get('mtime') or info.get('LastModified') or info.get('created')}"
 
     def partition_files(self, folder: str, column: str, number: int) -> tuple[str, ...]:
         """Files of one value of ``Engine.write(partition_by=...)``; none if no row had it."""
-        fs, plain = fsspec.core.url_to_fs(f"{folder}/{column}={number}")
+        fs, plain = file_system(f"{folder}/{column}={number}")
         return tuple(fs.unstrip_protocol(path) for path in listed(fs, plain, ".parquet"))
 
     @property

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-import fsspec
-
+from ._files import file_system
 from ._store import Store, Task
 
 _TAR_BLOCK = 512
@@ -41,7 +40,7 @@ class WorkShard:
 def work_shard(task: Task, partition: str) -> Iterator[WorkShard]:
     """The tar of a partition, kept with the task's other files."""
     scratch, name = task.scratch("work.tar"), posixpath.join("work_shard", f"{partition}.tar")
-    fs, plain = fsspec.core.url_to_fs(scratch)
+    fs, plain = file_system(scratch)
     with fs.open(plain, "wb") as sink:
         shard = WorkShard(name, sink)
         yield shard
@@ -51,5 +50,5 @@ def work_shard(task: Task, partition: str) -> Iterator[WorkShard]:
 
 def read_range(store: Store, name: str, offset: int, size: int) -> bytes:
     """Some bytes of a file in the work directory."""
-    fs, plain = fsspec.core.url_to_fs(store.path(name))
+    fs, plain = file_system(store.path(name))
     return fs.cat_file(plain, start=offset, end=offset + size)

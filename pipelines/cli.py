@@ -54,6 +54,12 @@ class _Cli(click.Group):
             raise _ended(2, said + _advice(ctx)) from error
         except KeyboardInterrupt as error:
             raise _ended(130, "interrupted" + _advice(ctx)) from error
+        except Exception as error:
+            from ._files import is_drivers, said
+
+            if not is_drivers(error):
+                raise
+            raise _ended(2, said(error) + _advice(ctx)) from error
 
 
 def _ended(code: int, said: str) -> SystemExit:

@@ -23,10 +23,11 @@ from ..schemas.tables import SAMPLE, TABLES
 from . import _card, _manifest
 from ._catalog import open_release, write_catalog
 from ._emit_shard import PLAN, PLAN_FILE, ShardTask, make_shard
+from ._files import arrow_filesystem
 from ._public import ordered, write_tables
 from ._release import MANIFEST, SIGNATURE, FileFact, Release, rechunked
 from ._shards import sample_keys
-from ._store import Store, Task, arrow_filesystem
+from ._store import Store, Task
 from ._work import STAGES, Work, require
 
 READS = ("pair", "rejected", "rule", "signal", "image", "score", "dropped", "duplicate")

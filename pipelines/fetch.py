@@ -26,13 +26,14 @@ from . import _again, _gate
 from ._fetch_progress import added, in_words, watched
 from ._fetch_task import FetchTask
 from ._fetcher import fetch
+from ._files import arrow_filesystem
 from ._hosts import host_files, in_time, options
 from ._img2dataset import partition
 from ._in_file import KINDS as FILE_KINDS
 from ._onward import KINDS as ONWARD_KINDS
 from ._onward import Way
 from ._progress import log
-from ._store import Store, arrow_filesystem
+from ._store import Store
 from ._work import Work
 
 READS = ("pair", "host_file", "signal", "dropped")

@@ -14,7 +14,8 @@ from typing import Any
 
 from ..schemas.errors import StageError
 from ..schemas.tables import TABLES
-from ._store import Store, file_system, listed
+from ._files import file_system, listed
+from ._store import Store
 from ._work import STAGES
 from .status import status
 

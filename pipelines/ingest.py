@@ -27,9 +27,10 @@ from ..schemas.tables import PAIR, SIGNAL
 from ..udfs.arrow import pc
 from . import _sources
 from ._candidates import candidates, pairs, spooled, unspooled
+from ._files import arrow_filesystem
 from ._progress import log
 from ._raw import SourceFile
-from ._store import Store, Task, arrow_filesystem, read_parquet, write_parquet
+from ._store import Store, Task, read_parquet, write_parquet
 from ._work import Work
 
 READS = ()

@@ -15,8 +15,9 @@ from ..schemas.policy import Policy
 from ..schemas.tables import TABLES
 from . import _endpoints, _gate, _preflight, _registries
 from ._engine import DuckDBEngine
+from ._files import arrow_filesystem, require_reachable
 from ._hash_entries import in_words
-from ._store import Store, arrow_filesystem
+from ._store import Store
 from ._work import STAGES, Work, require
 
 REASONS = """
@@ -35,6 +36,8 @@ def run(job: Job, other_policy: str | None = None) -> dict[str, Any]:
         ConfigError, ReleaseError, SourceError, RegistryError, MissingExtra, Refused: what would stop the run.
         ReleaseError: another policy is asked about and the job was never run.
     """
+    for folder in (job.work_dir, job.release_dir):
+        require_reachable(folder)
     if other_policy is not None:
         other = policies.load(other_policy, job.folder)
         return {"policy": dataclasses.asdict(other), **judged(job, other)}
@@ -69,7 +72,7 @@ def judged(job: Job, policy: Policy) -> dict[str, Any]:
     """
     store = Store(job.work_dir)
     require(store, "consult", "Run 'fairshard run' first: policies are compared on recorded evidence")
-    engine = DuckDBEngine(job.config.workers or 2, job.config.memory_limit_gb, store.path("_scratch", "spill"))
+    engine = DuckDBEngine(job.config.workers or 2, job.config.memory_limit_gb, f"{Work(job).local_scratch}/spill")
     try:
         for table in ("pair", "signal"):
             engine.scan(table, store.files(table), TABLES[table].schema)

@@ -23,9 +23,9 @@ import fsspec
 
 from ..schemas.config import Job, Registry
 from ..schemas.errors import FairshardError, InputError, RegistryError
+from ._files import file_system
 from ._registries import Loaded, forget, load_one
 from ._registry_file import ending
-from ._store import file_system
 
 LEAST_SHARE = 0.5
 _CONNECT_S, _SILENT_S = 30, 60

@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from ..schemas.config import Job, Registry
 from ..schemas.errors import InputError, ReleaseError
 from . import _manifest, _registries, takedown
+from ._files import listed
 from ._registries import Loaded
 from ._release import MANIFEST, Release
-from ._store import listed
 from .takedown import Taken
 from .verify import line, verify
 

@@ -7,14 +7,13 @@ may be asked beside a run, as often as one likes, and of what a killed run has l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..schemas.errors import ReleaseError
 from ._release import MANIFEST, Release
 from ._run_state import read_state
-from ._store import Mark, Store, listed
+from ._store import Mark, Store
 from ._work import STAGES
 
 RUNNING, DONE, FAILED, KILLED, BEGUN, UNKNOWN = "running", "done", "failed", "killed", "begun", "unknown"
@@ -39,7 +38,7 @@ def status(work_dir: str, now: datetime | None = None) -> dict[str, Any]:
     """
     store, now = Store(work_dir), now or datetime.now(UTC)
     holder, said = store.holder(), read_state(store)
-    marks = {stage: _marks(store, stage) for stage in STAGES}
+    marks = {stage: store.marks(stage) for stage in STAGES}
     if said is None and not holder and not any(marks.values()):
         raise _no_work(work_dir)
     state = _state(holder, said)
@@ -66,15 +65,6 @@ def _no_work(work_dir: str) -> ReleaseError:
     else:
         found = "is empty" if not release.files() else "holds no run of fairshard"
     return ReleaseError(work_dir, found, "the work_dir of a job that has been run", f"To begin one: {GO_ON}")
-
-
-def _marks(store: Store, stage: str) -> list[Mark]:
-    """Markers of a stage; one that is being replaced at this moment is none."""
-    found = []
-    for path in listed(store.fs, store.path("_done", stage), ".json"):
-        with suppress(FileNotFoundError):
-            found.append(store.load_mark(path))
-    return found
 
 
 def _state(holder: str | None, said: Mapping[str, Any] | None) -> str:

@@ -253,6 +253,7 @@ class Config:
         compute: where work on bytes runs.
         workers: processes and engine threads; the machine's cores if 0.
         memory_limit_gb: of the engine; its own default if not given.
+        spark: settings of the Spark session, such as ``spark.master``; without one it is ``local[workers]``.
     """
 
     work_dir: str
@@ -268,6 +269,7 @@ class Config:
     compute: Literal["local", "dask", "spark"] = "local"
     workers: int = 0
     memory_limit_gb: float | None = None
+    spark: dict[str, str] = field(default_factory=dict)
     ingest: Ingest = field(default_factory=Ingest)
     consult: Consult = field(default_factory=Consult)
     fetch: Fetch = field(default_factory=Fetch)

@@ -11,6 +11,14 @@ from .errors import ConfigError
 if TYPE_CHECKING:
     from .config import Config, Emit, Endpoint
 
+# Settings of Spark that decide what comes out: the same wherever it runs.
+SPARK_FIXED = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+}
+
 
 def check(config: Config, where: str) -> None:
     """Refuse a config whose values are out of range or do not go together.
@@ -32,6 +40,10 @@ def check(config: Config, where: str) -> None:
     for number, endpoint in enumerate(config.endpoints):
         _check_endpoint(endpoint, f"{where}.endpoints[{number}]")
     _check_emit(config.emit, f"{where}.emit")
+    for key in config.spark:
+        if not key.startswith("spark.") or key in SPARK_FIXED:
+            found = "decides what comes out, and stays as it is" if key in SPARK_FIXED else "is no setting of Spark"
+            raise ConfigError(f"{where}.spark.{key}", found, "a setting such as spark.master")
     least = {
         "consult": {"partitions": 1, "timeout_s": 0.001, "retries": 0},
         "fetch": {

@@ -123,11 +123,22 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise ConfigError(where, f"is {_kind(value)}", "a list")
         return tuple(_value(parts[0], item, f"{where}[{n}]") for n, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(where, f"is {_kind(value)}", "a mapping of keys to values")
+        return {key: _setting(item, f"{where}.{key}") for key, item in value.items()}
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise ConfigError(where, f"is {_kind(value)}", "a mapping of keys to values")
         return build(kind, value, where)  # type: ignore[arg-type]
     return _scalar(kind, value, where)
+
+
+def _setting(value: Any, where: str) -> str:
+    """A value of another program's setting, as text."""
+    if not isinstance(value, (str, int, float)):
+        raise ConfigError(where, f"is {_kind(value)}", "text, a number, true or false")
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _scalar(kind: type, value: Any, where: str) -> Any:

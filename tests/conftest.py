@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +35,34 @@ def require_java() -> None:
     """Skip a test of Spark where there is no Java, but never in CI."""
     if shutil.which("java") is None and not os.environ.get("CI"):
         pytest.skip("Spark needs Java 17 or later, and there is no java on the PATH")
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The endpoint of an object store on loopback that speaks S3's protocol. Drivers find it by the environment."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    given = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+    given["AWS_ENDPOINT_URL"] = f"http://{host}:{port}"
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    yield given["AWS_ENDPOINT_URL"]
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3) -> str:
+    """The URL of an empty bucket."""
+    import boto3
+
+    name = f"bucket-{uuid.uuid4().hex[:8]}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return f"s3://{name}"
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,10 @@ from fairshard.schemas.errors import ContractError, ReleaseError
 from fairshard.schemas.tables import DROPPED, TABLES
 
 
-@pytest.fixture(params=["folder", "file", "memory", "brackets"])
+@pytest.fixture(params=["folder", "file", "memory", "brackets", "s3"])
 def store(request, tmp_path) -> Store:
+    if request.param == "s3":
+        return Store(f"{request.getfixturevalue('bucket')}/work [1]")
     roots = {
         "folder": str(tmp_path / "work"),
         "file": f"file://{tmp_path}/work",

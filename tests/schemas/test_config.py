@@ -24,6 +24,12 @@ def test_a_day_is_text(tmp_path):
     assert job.config.emit.published_on == "2026-01-31"
 
 
+def test_settings_of_spark_are_text(tmp_path):
+    given = {"spark.master": "yarn", "spark.executor.cores": 2, "spark.ui.enabled": True, "spark.memory.fraction": 0.5}
+    found = config.from_mapping({**LEAST, "spark": given}, tmp_path).config.spark
+    assert list(found.values()) == ["yarn", "2", "true", "0.5"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -45,6 +51,12 @@ def test_a_day_is_text(tmp_path):
         ({"emit": {"url": "example.org"}}, r"config\.emit\.url: is 'example\.org'; expected an http or https URL"),
         ({"emit": {"published_on": "31.1.2026"}}, r"config\.emit\.published_on: is '31\.1\.2026'; expected a day as"),
         ({"emit": {"published_on": "20260131"}}, r"expected a day as YYYY-MM-DD"),
+        ({"spark": {"master": "yarn"}}, r"config\.spark\.master: is no setting of Spark; expected a setting such as"),
+        ({"spark": {"spark.sql.ansi.enabled": False}}, r"ansi\.enabled: decides what comes out, and stays as it is"),
+        (
+            {"spark": {"spark.jars": ["a"]}},
+            r"config\.spark\.spark\.jars: is a list; expected text, a number, true or false",
+        ),
         ({"policy": "strikt"}, r"'strikt' is neither a preset nor a file\. Did you mean 'strict'\?"),
         ({"engine": None}, "expected one of duckdb, spark"),
     ],
