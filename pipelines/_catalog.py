@@ -123,6 +123,10 @@ class Catalog:
         """The same as a list of rows."""
         return self.rows(sql, **params).to_pylist()
 
+    def keep(self, name: str, sql: str, **params: object) -> None:
+        """Compute a query now, and name its result."""
+        self.rows(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}", **params)
+
     def write(self, sql: str, path: str, **params: object) -> None:
         """Write the result of a query into a file that is there whole or not at all, however many rows it has.
 
