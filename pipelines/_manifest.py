@@ -122,7 +122,24 @@ def load(release: Release) -> dict[str, Any]:
         raise ReleaseError(where, f"is of format {document.get('format')!r}", FORMAT, "Use the fairshard that made it")
     if not isinstance(document.get("sources"), list) or not all(_is_fact(fact) for fact in document["files"].values()):
         raise ReleaseError(where, "has a malformed entry in 'files' or 'sources'", "sha256 and bytes for each file")
+    if not _is_chain(document):
+        raise ReleaseError(
+            where, "has a malformed entry in 'previous_release' or 'takedowns'", "as a takedown writes it"
+        )
     return document
+
+
+def _is_chain(document: dict) -> bool:
+    """Whether what is said of earlier releases can be read."""
+    takedowns, previous = document.get("takedowns", []), document.get("previous_release")
+    if not isinstance(takedowns, list) or not isinstance(previous, str | None):
+        return False
+    return all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("previous_release"), str)
+        and isinstance(entry.get("pairs"), int)
+        for entry in takedowns
+    )
 
 
 def _has(document: dict, keys: Iterable[str]) -> bool:

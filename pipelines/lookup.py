@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from ..udfs.hashing import Fingerprint, fingerprint, pdq_words, phash_words
 from . import _manifest
 from ._alike import ALIKE, Look, alike
 from ._catalog import Catalog, open_catalog
+from ._chain import members
 from ._registries import normal_key
-from ._release import Release
+from ._release import MANIFEST, Release
 from ._shards import shard_name
 from ._story import lookup_text as text
 
@@ -71,6 +73,21 @@ SELECT count(*) FILTER (outcome = 'released') AS released, count(*) FILTER (outc
 """
 
 
+@dataclass(frozen=True)
+class Question:
+    """What somebody asks about.
+
+    Attributes:
+        kind: url, image, creator or domain.
+        key: what pairs have to carry, in its normal form; empty for an image.
+        picture: hashes of the image.
+    """
+
+    kind: str
+    key: str = ""
+    picture: Fingerprint | None = None
+
+
 def lookup(
     folder: str,
     *,
@@ -82,7 +99,7 @@ def lookup(
     """The pairs of a release that somebody asks about: exactly one thing is asked.
 
     Args:
-        folder: the release.
+        folder: the release, or a folder of releases.
         url: of a picture, in any spelling.
         image: path of a picture, found by its bytes or its look.
         creator: name, as sources state it; case and spacing do not matter.
@@ -90,10 +107,11 @@ def lookup(
 
     Returns:
         asked, found, released and dropped (numbers), pairs (the first ``SHOWN_ROWS``, released ones first, each with
-        what matched and how many bits differ) and note (or null).
+        what matched and how many bits differ) and note (or null). Of a folder: asked, found, and the rest for each
+        release in ``releases``, with its folder as ``release``; a takedown's release before what it was made from.
 
     Raises:
-        ReleaseError: not a finished release.
+        ReleaseError: not a finished release, nor a folder with any.
         InputError: not exactly one thing is asked, it is not what it should be, or the picture cannot be read.
     """
     given = {"url": url, "image": image, "creator": creator, "domain": domain}
@@ -101,8 +119,12 @@ def lookup(
     if len(asked) != 1:
         raise InputError("lookup", f"is asked about {len(asked)} things", "one of url, image, creator and domain")
     ((kind, value),) = asked.items()
-    found = find(opened(folder), kind, _bytes(value), value) if kind == "image" else find(opened(folder), kind, value)
-    return {"asked": asked, **found}
+    about = question(kind, _bytes(value), value) if kind == "image" else question(kind, value)
+    several = [] if Release(folder).exists(MANIFEST) else members(folder)
+    if not several:
+        return {"asked": asked, **find(opened(folder), about)}
+    answers = [{"release": one.folder, **find(opened(one.folder), about)} for one in several]
+    return {"asked": asked, "found": any(answer["found"] for answer in answers), "releases": answers}
 
 
 def opened(folder: str) -> Catalog:
@@ -117,11 +139,10 @@ def opened(folder: str) -> Catalog:
     return catalog
 
 
-def find(catalog: Catalog, kind: str, value: str | bytes, name: str = "The file") -> dict[str, Any]:
-    """What ``lookup`` finds.
+def question(kind: str, value: str | bytes, name: str = "The file") -> Question:
+    """A question that can be put to releases.
 
     Args:
-        catalog: of a release; the temporary table ``found`` of its connection is overwritten.
         kind: url, image, creator or domain.
         value: what is asked; of an image the bytes of the file.
         name: what errors call these bytes.
@@ -129,20 +150,31 @@ def find(catalog: Catalog, kind: str, value: str | bytes, name: str = "The file"
     Raises:
         InputError: it is not what it should be, or no picture.
     """
+    if isinstance(value, bytes):
+        return Question(kind, picture=_hashed(value, name))
+    _, expected = _BY_KEY[kind]
+    key = normal_key(kind, value)
+    if key is None:
+        raise InputError("lookup", f"is asked about {value!r}", expected)
+    return Question(kind, key)
+
+
+def find(catalog: Catalog, asked: Question) -> dict[str, Any]:
+    """What ``lookup`` finds in one release. Temporary tables of the catalog's connection are overwritten."""
     notes: list[str] = []
     manifest = _manifest.load(Release(catalog.root))
-    if isinstance(value, bytes):
-        notes = _find_picture(catalog, _hashed(value, name), manifest["policy"])
+    if asked.picture is not None:
+        notes = _find_picture(catalog, asked.picture, manifest["policy"])
     else:
-        sql, expected = _BY_KEY[kind]
-        key = normal_key(kind, value)
-        if key is None:
-            raise InputError("lookup", f"is asked about {value!r}", expected)
-        if kind in _NAMES:
-            catalog.keep("name", _NAMES[kind], **({"key": key} if "$key" in _NAMES[kind] else {}))
-        catalog.keep("found", sql, key=key)
+        _find_key(catalog, asked)
     answer = _answer(catalog)
     return {"found": bool(answer["pairs"]), **answer, "note": " ".join([*notes, *_withheld(manifest)]) or None}
+
+
+def _find_key(catalog: Catalog, asked: Question) -> None:
+    if names := _NAMES.get(asked.kind):
+        catalog.keep("name", names, **({"key": asked.key} if "$key" in names else {}))
+    catalog.keep("found", _BY_KEY[asked.kind][0], key=asked.key)
 
 
 def _answer(catalog: Catalog) -> dict[str, Any]:
@@ -169,12 +201,13 @@ def _find_picture(catalog: Catalog, picture: Fingerprint, limits: dict[str, Any]
 
 
 def _alike(catalog: Catalog, picture: Fingerprint, limits: dict[str, Any]) -> pa.Table:
-    radii, quality = [limits[f"{name}_max_distance"] for name in ("phash", "pdq")], limits["pdq_min_quality"]
     look = Look(
         phash_words(pa.array([picture.phash], pa.int64())),
         pdq_words(pa.array(picture.pdq_dihedral, pa.binary())),
-        *radii, quality,
-    )  # fmt: skip
+        phash_radius=limits["phash_max_distance"],
+        pdq_radius=limits["pdq_max_distance"],
+        min_quality=limits["pdq_min_quality"],
+    )
     release = Release(catalog.root)
     files = [f"{release.root}/{name}" for name in release.files() if name.startswith("tables/image-")]
     try:

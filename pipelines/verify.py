@@ -18,8 +18,9 @@ from ..schemas import typed_yaml
 from ..schemas.config import Registry, Scope, fingerprint
 from ..schemas.errors import InputError, ReleaseError, SqlError
 from ..schemas.policy import Policy
-from . import _manifest, sign
+from . import _chain, _manifest, sign
 from ._catalog import Catalog, open_release
+from ._progress import log
 from ._recheck import violations
 from ._registries import Loaded, load_one, warn_of_age
 from ._release import CATALOG, MANIFEST, REPORT, SIGNATURE, Release
@@ -43,7 +44,7 @@ class Finding(TypedDict):
 
     Attributes:
         kind: missing_file, extra_file, changed_file, unreadable, wrong_count, wrong_sample,
-            wrong_signature or opted_out.
+            wrong_signature, wrong_chain or opted_out.
         where: file, count or sample.
         found: what is there.
         expected: what should be.
@@ -60,13 +61,16 @@ def line(finding: Finding) -> str:
     return f"{finding['kind']}: {finding['where']}: {finding['found']}; expected {finding['expected']}"
 
 
-def check(folder: str, registries: Sequence[str], public_key: str | None = None) -> list[Finding]:
+def check(
+    folder: str, registries: Sequence[str], public_key: str | None = None, previous: str | None = None
+) -> list[Finding]:
     """``verify`` against registries as the command line names them. Warns of one that the policy would call stale.
 
     Args:
         folder: the release.
         registries: ``SCOPE=FILE`` each.
         public_key: PEM file of whoever should have signed it; None: nobody.
+        previous: folder of the release that it should follow.
 
     Raises:
         InputError, RegistryError: as ``loaded`` and ``sign.fault``.
@@ -76,7 +80,7 @@ def check(folder: str, registries: Sequence[str], public_key: str | None = None)
     warn_of_age(lists, _policy(_manifest.load(release)), now)
     fault = sign.fault(release, public_key) if public_key else None
     unsigned = [] if fault is None else [_finding("wrong_signature", SIGNATURE, fault, f"signed by {public_key}")]
-    return [*unsigned, *verify(folder, rules(lists), now)]
+    return [*unsigned, *verify(folder, rules(lists), now, previous)]
 
 
 def rules(lists: Sequence[Loaded]) -> pa.Table | None:
@@ -101,19 +105,22 @@ def loaded(registries: Sequence[str], sensitive: bool = False) -> list[Loaded]:
     return found
 
 
-def verify(folder: str, today: pa.Table | None = None, now: datetime | None = None) -> list[Finding]:
+def verify(
+    folder: str, today: pa.Table | None = None, now: datetime | None = None, previous: str | None = None
+) -> list[Finding]:
     """Everything that is wrong with a release.
 
     Args:
         folder: the release.
         today: ``rule``[n] to check the released pairs against, if any.
         now: when the rules have to be in force; the present if not given.
+        previous: folder of the release that it should follow; forerunners beside it need not be named.
 
     Raises:
-        ReleaseError: no release, an unfinished one, or one that a newer fairshard made.
+        ReleaseError: it or ``previous`` is no release, an unfinished one, or one that a newer fairshard made.
     """
     release = Release(folder)
-    manifest = _manifest.load(release)
+    manifest, before = _manifest.load(release), _chain.member(previous) if previous else None
     findings = list(_files(release, manifest))
     try:
         catalog = open_release(folder)
@@ -122,6 +129,7 @@ def verify(folder: str, today: pa.Table | None = None, now: datetime | None = No
             findings += _shard(release, catalog, row["shard_id"])
         if today is not None:
             findings += _opted_out(release, today, _policy(manifest), now or datetime.now(UTC))
+        findings += _followed(_chain.member(folder), before)
     except (ReleaseError, SqlError) as error:
         findings.append(_finding("unreadable", error.where, error.found.partition("\n")[0], "the tables of a release"))
     return findings
@@ -192,6 +200,16 @@ def _differences(sample: Sample, row: dict | None, meta: dict | None) -> Iterato
             yield "its caption is another in the tar, the sidecar or pairs", "the same everywhere"
         if len(pictures[0]) != row["bytes"]:
             yield f"its picture has {len(pictures[0])} bytes", f"{row['bytes']}"
+
+
+def _followed(one: _chain.Member, before: _chain.Member | None) -> Iterator[Finding]:
+    """Every link of the chain of releases, as far back as forerunners are at hand."""
+    while before := before or (_chain.forerunner(one) if one.previous else None):
+        for where, found, expected in _chain.broken(one, before):
+            yield _finding("wrong_chain", f"{one.folder}: {where}", found, expected)
+        one, before = before, None
+    if one.previous:
+        log.warning("%s follows a release that is not beside it: --previous names its folder", one.folder)
 
 
 def _json(data: bytes) -> Any:
