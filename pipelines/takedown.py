@@ -35,7 +35,7 @@ from ._next_release import NextRelease, Taken, require_whole
 from ._recheck import RELEASED, SHOWN, forbidden
 from ._registries import Loaded, warn_of_age
 from ._release import MANIFEST, TOMBSTONES, Release
-from .verify import loaded
+from .verify import loaded, warn_of_endpoints
 
 __all__ = ["Taken", "takedown", "text"]
 
@@ -71,6 +71,7 @@ def takedown(
     rules = pa.concat_tables([each.rules for each in lists])
     policy, now = typed_yaml.build(Policy, manifest["policy"], f"{MANIFEST}: policy"), now or datetime.now(UTC)
     warn_of_age(lists, policy, now)
+    warn_of_endpoints(manifest)
     # A sensitive rule also silences what is told of pairs that were dropped for other reasons, as in `emit`.
     pairs = SHOWN if any(each.registry.sensitive for each in lists) else RELEASED
     violation = forbidden(old, rules, policy, now, pairs)

@@ -16,13 +16,14 @@ import pyarrow as pa
 
 from ..schemas import typed_yaml
 from ..schemas.config import Registry, Scope, fingerprint
-from ..schemas.errors import InputError, ReleaseError, SqlError
+from ..schemas.errors import InputError, RegistryError, ReleaseError, SqlError
 from ..schemas.policy import Policy
 from . import _chain, _manifest, sign
 from ._catalog import Catalog, open_release
 from ._progress import log
 from ._recheck import violations
 from ._registries import Loaded, load_one, warn_of_age
+from ._registry_file import READERS, ending
 from ._release import CATALOG, MANIFEST, REPORT, SIGNATURE, Release
 from ._shards import Sample, read_samples, shard_name
 from ._store import read_parquet
@@ -77,7 +78,10 @@ def check(
         ReleaseError: as ``verify``.
     """
     lists, now, release = loaded(registries), datetime.now(UTC), Release(folder)
-    warn_of_age(lists, _policy(_manifest.load(release)), now)
+    manifest = _manifest.load(release)
+    warn_of_age(lists, _policy(manifest), now)
+    if lists:
+        warn_of_endpoints(manifest)
     fault = sign.fault(release, public_key) if public_key else None
     unsigned = [] if fault is None else [_finding("wrong_signature", SIGNATURE, fault, f"signed by {public_key}")]
     return [*unsigned, *verify(folder, rules(lists), now, previous)]
@@ -88,18 +92,31 @@ def rules(lists: Sequence[Loaded]) -> pa.Table | None:
     return pa.concat_tables([one.rules for one in lists]) if lists else None
 
 
+def warn_of_endpoints(manifest: dict[str, Any]) -> None:
+    """Say aloud which endpoints a run asked that nobody asks again: lists are all that a release is checked against."""
+    for one in manifest["endpoints"]:
+        log.warning("registry %s at %s was asked when the release was made and is not asked now: run its job with --refresh",
+                    one["name"], one["url"])  # fmt: skip
+
+
 def loaded(registries: Sequence[str], sensitive: bool = False) -> list[Loaded]:
     """Registries as the command line names them, ``SCOPE=FILE`` each, named after the file, whatever their age.
 
     Raises:
         InputError: not of that form, or no such scope.
-        RegistryError: one cannot be read.
+        RegistryError: one cannot be read, or is no file but the address of an endpoint.
     """
     found = []
     for text in registries:
         scope, equals, path = text.partition("=")
         if not equals or scope not in SCOPES:
             raise InputError("--registry", f"is '{text}'", f"SCOPE=FILE, with one of {', '.join(SCOPES)}")
+        if path.startswith(("http://", "https://")) and ending(path) not in READERS:
+            raise RegistryError(
+                f"registry {path}", "is no list but perhaps an endpoint, and a release is checked against lists alone",
+                f"a file that ends in {', '.join(READERS)}",
+                "Name the endpoint in the job, under 'endpoints', and make the next release by `fairshard run --refresh`",
+            )  # fmt: skip
         entry = {"name": posixpath.basename(path), "path": path, "scope": scope, "sensitive": sensitive}
         found.append(load_one(typed_yaml.build(Registry, entry, "--registry"), path))
     return found

@@ -247,12 +247,26 @@ def test_a_stale_registry_is_used_and_warned_of(whole, tmp_path, caplog):
     assert "registry later.txt is" in caplog.text and "more than the 30 days that the policy allows" in caplog.text
 
 
+def test_endpoints_that_the_job_asked_are_not_passed_over_in_silence(release, tmp_path, caplog):
+    (tmp_path / "later.txt").write_text("nobody.example\n")
+    endpoints = [{"name": "do-not-train", "url": "https://registry.example/query"}]
+    edit_manifest(release, lambda document: document.update(endpoints=endpoints))
+    assert check(str(release), []) == [] and caplog.text == ""
+    assert check(str(release), [f"domain={tmp_path}/later.txt"]) == []
+    assert "registry do-not-train at https://registry.example/query was asked when the release was made" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
         ("list.txt", InputError, "is 'list.txt'; expected SCOPE=FILE, with one of url, url_prefix"),
         ("planet=list.txt", InputError, "SCOPE=FILE"),
         ("domain=missing.txt", RegistryError, "cannot be read"),
+        (
+            "url=https://registry.example/query/urls",
+            RegistryError,
+            "is no list but perhaps an endpoint, and a release is checked against lists alone",
+        ),
         ("domain=list.xlsx", RegistryError, r"ends in '\.xlsx'; expected \.txt, \.csv"),
     ],
 )
