@@ -6,9 +6,10 @@ again, and, given registries, every released pair is checked against them as the
 
 from __future__ import annotations
 
-import json
+import os
 import posixpath
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, TypedDict, get_args
 
@@ -25,18 +26,13 @@ from ._recheck import violations
 from ._registries import Loaded, load_one, warn_of_age
 from ._registry_file import READERS, ending
 from ._release import CATALOG, MANIFEST, REPORT, SIGNATURE, Release
-from ._shards import Sample, read_samples, shard_name
-from ._store import read_parquet
+from ._shard_check import shards
 
 SCOPES = get_args(Scope)
 
 _REPEATED = """
 SELECT pair_id, count(*) AS n FROM outcome
 WHERE pair_id IS NOT NULL GROUP BY pair_id HAVING count(*) > 1 ORDER BY pair_id LIMIT 20
-"""
-_KEYS = """
-SELECT key, pair_id, caption, bytes FROM outcome
-WHERE outcome = 'released' AND shard_id = $shard_id ORDER BY key
 """
 
 
@@ -142,8 +138,7 @@ def verify(
     try:
         catalog = open_release(folder)
         findings += _counts(catalog, manifest)
-        for row in catalog.dicts("SELECT shard_id, path FROM shard ORDER BY shard_id"):
-            findings += _shard(release, catalog, row["shard_id"])
+        findings += (_finding(*wrong) for wrong in shards(release, catalog, manifest))
         if today is not None:
             findings += _opted_out(release, today, _policy(manifest), now or datetime.now(UTC))
         findings += _followed(_chain.member(folder), before)
@@ -154,12 +149,14 @@ def verify(
 
 def _files(release: Release, manifest: dict[str, Any]) -> Iterator[Finding]:
     listed, present = manifest["files"], set(release.files())
-    for name, fact in sorted(listed.items()):
-        # A name that leads elsewhere is never opened: only what lies in the release is read.
-        if name not in present or posixpath.normpath(name) != name:
-            yield _finding("missing_file", name, "is not there", f"{fact['bytes']} bytes")
-            continue
-        found = release.fact(name)
+    # A name that leads elsewhere is never opened: only what lies in the release is read.
+    there = sorted(name for name in listed if name in present and posixpath.normpath(name) == name)
+    for name in sorted({*listed} - {*there}):
+        yield _finding("missing_file", name, "is not there", f"{listed[name]['bytes']} bytes")
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # hashing needs no lock of the interpreter's
+        facts = dict(zip(there, pool.map(release.fact, there), strict=True))
+    for name, found in facts.items():
+        fact = listed[name]
         if (found.sha256, found.bytes) != (fact["sha256"], fact["bytes"]):
             yield _finding(
                 "changed_file", name, f"{found.bytes} bytes, sha256 {found.sha256}",
@@ -185,40 +182,6 @@ def _counts(catalog: Catalog, manifest: dict[str, Any]) -> Iterator[Finding]:
         yield _finding("changed_file", f"{MANIFEST}: policy", "has another fingerprint", "the policy as released")
 
 
-def _shard(release: Release, catalog: Catalog, shard_id: int) -> Iterator[Finding]:
-    """The samples of one shard against the tables and the sidecar."""
-    tar, table = shard_name(shard_id), shard_name(shard_id, "parquet")
-    rows = {row["key"]: row for row in catalog.dicts(_KEYS, shard_id=shard_id)}
-    try:
-        described = {meta["key"]: meta for meta in read_parquet(f"{release.root}/{table}").to_pylist()}
-        with release.fs.open(release.path(tar), "rb") as file:
-            for sample in read_samples(file, tar):  # type: ignore[arg-type]
-                row, meta = rows.pop(sample.key, None), described.pop(sample.key, None)
-                for found, expected in _differences(sample, row, meta):
-                    yield _finding("wrong_sample", f"{tar}: {sample.key}", found, expected)
-    except (ReleaseError, OSError, pa.ArrowException, KeyError) as error:
-        yield _finding("unreadable", tar, str(error), "a whole shard and its sidecar")
-        return
-    for key in sorted({*rows, *described}):
-        yield _finding("wrong_sample", f"{tar}: {key}", "is in pairs or in the sidecar, but not in the tar", "in all")
-
-
-def _differences(sample: Sample, row: dict | None, meta: dict | None) -> Iterator[tuple[str, str]]:
-    """What is wrong with a sample, and what it should be."""
-    pictures = [data for name, data in sample.parts.items() if name not in ("json", "txt")]
-    if row is None or meta is None:
-        yield "is not in pairs, not in the sidecar, or twice in the tar", "once in each"
-    elif len(pictures) != 1 or len(sample.parts) != 3:
-        yield f"has the parts {', '.join(sorted(sample.parts))}", "a picture, json and txt"
-    else:
-        if _json(sample.parts["json"]) != meta or meta["pair_id"] != row["pair_id"]:
-            yield f"its JSON or its sidecar (pair {meta['pair_id']}) says something else", f"pair {row['pair_id']}"
-        if not sample.parts["txt"].decode(errors="replace") == meta["caption"] == row["caption"]:
-            yield "its caption is another in the tar, the sidecar or pairs", "the same everywhere"
-        if len(pictures[0]) != row["bytes"]:
-            yield f"its picture has {len(pictures[0])} bytes", f"{row['bytes']}"
-
-
 def _followed(one: _chain.Member, before: _chain.Member | None) -> Iterator[Finding]:
     """Every link of the chain of releases, as far back as forerunners are at hand."""
     while before := before or (_chain.forerunner(one) if one.previous else None):
@@ -227,13 +190,6 @@ def _followed(one: _chain.Member, before: _chain.Member | None) -> Iterator[Find
         one, before = before, None
     if one.previous:
         log.warning("%s follows a release that is not beside it: --previous names its folder", one.folder)
-
-
-def _json(data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _policy(manifest: dict[str, Any]) -> Policy:

@@ -114,8 +114,27 @@ def test_a_forged_shard(release, change, message):
     rewrite(release / "shards/00000.tar", change)
     admit(release, "shards/00000.tar")
     findings = verify(str(release))
-    assert {finding["kind"] for finding in findings} == {"wrong_sample"}
+    assert [finding["where"] for finding in findings if finding["kind"] != "wrong_sample"] == [
+        "tables/shard: shards/00000.tar"
+    ]
     assert any(message in line(finding) for finding in findings)
+
+
+def test_a_shard_that_no_table_names(release):
+    shutil.copy(release / "shards/00000.tar", release / "shards/00009.tar")
+    edit_manifest(release, lambda document: document["files"].update({"shards/00009.tar": {"sha256": "", "bytes": 0}}))
+    admit(release, "shards/00009.tar")
+    assert found(release) == [("unreadable", "shards/00009.tar")]  # it has no sidecar
+
+
+def test_a_pair_in_a_shard_that_is_not_there(release):
+    path = release / "pairs/00000.parquet"
+    rows = pq.read_table(path).to_pylist()
+    (row,) = (row for row in rows if row["pair_id"] == 3)
+    row["shard_id"] = 77
+    pq.write_table(pq.read_table(path).from_pylist(rows, pq.read_schema(path)), path)
+    admit(release, "pairs/00000.parquet")
+    assert set(found(release)) == {("wrong_sample", "shards/00000.tar: 000000"), ("unreadable", "shards/00077.tar")}
 
 
 def test_a_forged_table(release):
