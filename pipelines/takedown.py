@@ -16,7 +16,6 @@ system it is made in place, the manifest last: a release without one is unfinish
 from __future__ import annotations
 
 import os
-import posixpath
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,7 +34,7 @@ from ._next_release import NextRelease, Taken, require_whole
 from ._recheck import RELEASED, SHOWN, forbidden
 from ._registries import Loaded, warn_of_age
 from ._release import MANIFEST, TOMBSTONES, Release
-from .verify import loaded, warn_of_endpoints
+from .verify import loaded, secret_names, warn_of_endpoints
 
 __all__ = ["Taken", "takedown", "text"]
 
@@ -64,7 +63,9 @@ def takedown(
     _card.require()
     old = Release(folder)
     manifest = _manifest.load(old)
-    lists = _registries(registries, sensitive, manifest)
+    for where, found, expected in _manifest.faults(manifest):
+        raise ReleaseError(f"{old.root}: {where}", found, expected, "Nothing was written")
+    lists = [*loaded(registries, secret_names(manifest)), *loaded(sensitive, None)]
     _require_free(old, out)
     read = ("pairs/", "tables/", TOMBSTONES)
     require_whole(old, manifest, sorted(name for name in {*old.files(), *manifest["files"]} if name.startswith(read)))
@@ -100,26 +101,6 @@ def text(taken: Taken) -> str:
         f"shards: {len(taken.rewritten):,} rewritten, {len(taken.removed):,} removed, {taken.unchanged:,} unchanged"
     )
     return "\n".join([*lines, shards, f"next release: {taken.release}"])
-
-
-def _registries(plain: Sequence[str], sensitive: Sequence[str], manifest: dict[str, Any]) -> list[Loaded]:
-    """All lists, read. One that the release or an earlier takedown calls sensitive by its name stays so."""
-    try:
-        earlier = [entry for takedown in manifest.get("takedowns", []) for entry in takedown["registries"]]
-        entries = [*manifest.get("registries", []), *earlier]
-        secret = {posixpath.splitext(entry["name"])[0] for entry in entries if entry["sensitive"]}
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ReleaseError(MANIFEST, "has a malformed entry in 'registries' or 'takedowns'", "as released") from error
-    by_name = [_stem(text) in secret for text in plain]
-    return [
-        *(each for text, known in zip(plain, by_name, strict=True) for each in loaded([text], sensitive=known)),
-        *loaded(sensitive, sensitive=True),
-    ]
-
-
-def _stem(text: str) -> str:
-    """What the list of ``SCOPE=FILE`` is called."""
-    return posixpath.splitext(posixpath.basename(text.partition("=")[2]))[0]
 
 
 def _entry(lists: Sequence[Loaded]) -> dict[str, Any]:

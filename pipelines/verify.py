@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, TypedDict, get_args
@@ -16,7 +16,7 @@ from typing import Any, TypedDict, get_args
 import pyarrow as pa
 
 from ..schemas import typed_yaml
-from ..schemas.config import Registry, Scope, fingerprint
+from ..schemas.config import Registry, Scope
 from ..schemas.errors import InputError, RegistryError, ReleaseError, SqlError
 from ..schemas.policy import Policy
 from . import _chain, _manifest, sign
@@ -73,8 +73,9 @@ def check(
         InputError, RegistryError: as ``loaded`` and ``sign.fault``.
         ReleaseError: as ``verify``.
     """
-    lists, now, release = loaded(registries), datetime.now(UTC), Release(folder)
+    release, now = Release(folder), datetime.now(UTC)
     manifest = _manifest.load(release)
+    lists = loaded(registries, secret_names(manifest))
     warn_of_age(lists, _policy(manifest), now)
     if lists:
         warn_of_endpoints(manifest)
@@ -90,13 +91,31 @@ def rules(lists: Sequence[Loaded]) -> pa.Table | None:
 
 def warn_of_endpoints(manifest: dict[str, Any]) -> None:
     """Say aloud which endpoints a run asked that nobody asks again: lists are all that a release is checked against."""
-    for one in manifest["endpoints"]:
+    for one in manifest.get("endpoints", []):
         log.warning("registry %s at %s was asked when the release was made and is not asked now: run its job with --refresh",
                     one["name"], one["url"])  # fmt: skip
 
 
-def loaded(registries: Sequence[str], sensitive: bool = False) -> list[Loaded]:
+def secret_names(manifest: dict[str, Any]) -> set[str]:
+    """Names, without their ending, of the lists that the release or an earlier takedown calls sensitive.
+
+    Raises:
+        ReleaseError: the manifest is malformed there.
+    """
+    try:
+        earlier = [entry for takedown in manifest.get("takedowns", []) for entry in takedown["registries"]]
+        entries = [*manifest.get("registries", []), *earlier]
+        return {posixpath.splitext(entry["name"])[0] for entry in entries if entry["sensitive"]}
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ReleaseError(MANIFEST, "has a malformed entry in 'registries' or 'takedowns'", "as released") from error
+
+
+def loaded(registries: Sequence[str], sensitive: Container[str] | None = ()) -> list[Loaded]:
     """Registries as the command line names them, ``SCOPE=FILE`` each, named after the file, whatever their age.
+
+    Args:
+        registries: as given.
+        sensitive: names, without ending, of those that are; None: all are.
 
     Raises:
         InputError: not of that form, or no such scope.
@@ -113,7 +132,9 @@ def loaded(registries: Sequence[str], sensitive: bool = False) -> list[Loaded]:
                 f"a file that ends in {', '.join(READERS)}",
                 "Name the endpoint in the job, under 'endpoints', and make the next release by `fairshard run --refresh`",
             )  # fmt: skip
-        entry = {"name": posixpath.basename(path), "path": path, "scope": scope, "sensitive": sensitive}
+        name = posixpath.basename(path)
+        secret = sensitive is None or posixpath.splitext(name)[0] in sensitive
+        entry = {"name": name, "path": path, "scope": scope, "sensitive": secret}
         found.append(load_one(typed_yaml.build(Registry, entry, "--registry"), path))
     return found
 
@@ -134,7 +155,7 @@ def verify(
     """
     release = Release(folder)
     manifest, before = _manifest.load(release), _chain.member(previous) if previous else None
-    findings = list(_files(release, manifest))
+    findings = [*_files(release, manifest), *(_finding("changed_file", *fault) for fault in _manifest.faults(manifest))]
     try:
         catalog = open_release(folder)
         findings += _counts(catalog, manifest)
@@ -162,10 +183,6 @@ def _files(release: Release, manifest: dict[str, Any]) -> Iterator[Finding]:
                 "changed_file", name, f"{found.bytes} bytes, sha256 {found.sha256}",
                 f"{fact['bytes']} bytes, sha256 {fact['sha256']}",
             )  # fmt: skip
-    if manifest.get("merkle_root") != _manifest.merkle_root(listed):
-        yield _finding(
-            "changed_file", f"{MANIFEST}: merkle_root", str(manifest.get("merkle_root")), "that of its files"
-        )
     for name in sorted(present - set(listed) - {MANIFEST, SIGNATURE, CATALOG, REPORT}):
         yield _finding("extra_file", name, "is there", "only files that the manifest lists")
 
@@ -178,8 +195,6 @@ def _counts(catalog: Catalog, manifest: dict[str, Any]) -> Iterator[Finding]:
             yield _finding("wrong_count", f"{MANIFEST}: {name}", f"tables say {recount}", f"{manifest[name]}")
     for row in catalog.dicts(_REPEATED):
         yield _finding("wrong_count", f"pair {row['pair_id']}", f"is there {row['n']} times", "once")
-    if manifest.get("policy_fingerprint") != fingerprint(manifest["policy"]):
-        yield _finding("changed_file", f"{MANIFEST}: policy", "has another fingerprint", "the policy as released")
 
 
 def _followed(one: _chain.Member, before: _chain.Member | None) -> Iterator[Finding]:

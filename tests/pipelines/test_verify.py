@@ -186,6 +186,23 @@ def test_no_manifest_or_another(release, content, message):
         verify(str(release))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"endpoints": [1]},
+        {"endpoints": None},
+        {"counts": {"withheld": None}},
+        {"takedowns": [{"previous_release": 1, "pairs": 1}]},
+        {"previous_release": 1},
+        {"registries": [None]},
+    ],
+)
+def test_an_entry_that_is_none(release, change):
+    edit_manifest(release, lambda document: document.update(change))
+    with pytest.raises(ReleaseError, match="malformed"):
+        check(str(release), [])
+
+
 SHA256 = fingerprint(small_world.PICTURES[3]).sha256
 MD5 = fingerprint(small_world.PICTURES[3]).md5
 PHASH = f"{(fingerprint(small_world.PICTURES[3]).phash or 0) & (2**64 - 1) ^ 0b111:016x}"
@@ -245,6 +262,12 @@ def test_the_key_of_a_sensitive_rule_is_not_repeated(whole):
     rule = {"scope": "creator", "key": "ada *example*", "sensitive": True, "rule_id": 7, "registry": "secret"}
     findings = verify(str(whole), small_world.table("rule", [{"action": "deny", **rule}]), NOW)
     assert [finding["found"] for finding in findings] == ["secret denies by creator: rule 7"] * 2
+
+
+def test_a_list_that_the_release_calls_sensitive_is_so(whole, tmp_path):
+    (tmp_path / "secret-list.txt").write_text("img.b.example\n")
+    (finding,) = check(str(whole), [f"host={tmp_path}/secret-list.txt"])
+    assert finding["found"].startswith("secret-list.txt denies by host: rule ")
 
 
 def test_registries_of_the_command_line(whole, tmp_path):
