@@ -8,7 +8,7 @@ lookup    on a release of ten million pairs, all with hashes: by URL, picture, c
           question three times, the median; the catalog is open and files are in the page cache. And a whole
           ``fairshard lookup --url`` in a new interpreter.
 verify    on a release of 200 shards of 1,000 samples of 10 kB, about 2.5 GB, in the page cache: ``fairshard verify``
-          against ``sha256sum`` of the same files, each in a process of its own, in turns.
+          against ``sha256sum`` of the same files, each in a process of its own, in turns; medians of three.
 takedown  of 1,000 pairs by URL out of that release, where they lie in 10, 50 and all 200 of its shards. The peer makes
           the same release with every shard written anew: as many pairs, at least one from each shard, is its row of 200.
 """

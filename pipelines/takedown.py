@@ -9,7 +9,8 @@ very queries that ``emit`` uses.
 What a sensitive rule forbids is counted and no more: of the next release, nobody can tell its URL, its id or the
 rule, nor that of a duplicate left out for its sake. Whoever kept the earlier release can still compare the two.
 
-The next release is made in a hidden folder beside its place and moved there when it is whole. On a remote file
+The next release is made in a hidden folder beside its place and moved there when it is whole; a killed takedown leaves
+no more than that folder, ``.NAME.*.part``, which may be deleted. On a remote file
 system it is made in place, the manifest last: a release without one is unfinished.
 """
 
