@@ -15,6 +15,7 @@ import os
 import re
 import tempfile
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from ._files import require_reachable
 from ._release import CATALOG, MANIFEST, Release
 from ._store import Store
 from ._work import STAGES
+
+_ROWS_AT_ONCE = 8192
 
 _WORK_OUTCOME = """
 SELECT pair.*, CASE WHEN sample.pair_id IS NOT NULL THEN 'released' WHEN dropped.pair_id IS NOT NULL THEN 'dropped'
@@ -131,6 +134,22 @@ class Catalog:
     def dicts(self, sql: str, **params: object) -> list[dict]:
         """The same as a list of rows."""
         return self.rows(sql, **params).to_pylist()
+
+    def streamed(self, sql: str) -> Iterator[dict]:
+        """The rows of a query, however many. Nothing else may be asked before the last of them is taken.
+
+        Raises:
+            SqlError: DuckDB refused it.
+        """
+        try:
+            for batch in self.connection.sql(sql).to_arrow_reader(_ROWS_AT_ONCE):
+                yield from batch.to_pylist()
+        except (duckdb.Error, pa.ArrowException) as error:
+            raise SqlError(self.root, f"{error}\nin the query\n{sql}") from error
+
+    def keep(self, name: str, sql: str, **params: object) -> None:
+        """Compute a query now, and name its result."""
+        self.rows(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}", **params)
 
     def write(self, sql: str, path: str, **params: object) -> None:
         """Write the result of a query into a file that is there whole or not at all, however many rows it has.

@@ -7,7 +7,7 @@ depends on when or where the release was made.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -122,7 +122,42 @@ def load(release: Release) -> dict[str, Any]:
         raise ReleaseError(where, f"is of format {document.get('format')!r}", FORMAT, "Use the fairshard that made it")
     if not isinstance(document.get("sources"), list) or not all(_is_fact(fact) for fact in document["files"].values()):
         raise ReleaseError(where, "has a malformed entry in 'files' or 'sources'", "sha256 and bytes for each file")
+    if not _is_told(document):
+        raise ReleaseError(where, "has a malformed entry in 'counts' or 'endpoints'", "as a run writes it")
+    if not _is_chain(document):
+        raise ReleaseError(
+            where, "has a malformed entry in 'previous_release' or 'takedowns'", "as a takedown writes it"
+        )
     return document
+
+
+def faults(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """What of a manifest does not go with the rest of it: where, what was found, what was expected."""
+    if manifest.get("merkle_root") != merkle_root(manifest["files"]):
+        yield f"{MANIFEST}: merkle_root", str(manifest.get("merkle_root")), "that of its files"
+    if manifest.get("policy_fingerprint") != fingerprint(manifest["policy"]):
+        yield f"{MANIFEST}: policy", "has another fingerprint", "the policy as released"
+
+
+def _is_told(document: dict) -> bool:
+    """Whether what verbs tell of a manifest can be read."""
+    endpoints = document.get("endpoints", [])
+    if not isinstance(document["counts"].get("withheld", 0), int) or not isinstance(endpoints, list):
+        return False
+    return all(isinstance(one, dict) and {"name", "url"} <= one.keys() for one in endpoints)
+
+
+def _is_chain(document: dict) -> bool:
+    """Whether what is said of earlier releases can be read."""
+    takedowns, previous = document.get("takedowns", []), document.get("previous_release")
+    if not isinstance(takedowns, list) or not isinstance(previous, str | None):
+        return False
+    return all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("previous_release"), str)
+        and isinstance(entry.get("pairs"), int)
+        for entry in takedowns
+    )
 
 
 def _has(document: dict, keys: Iterable[str]) -> bool:

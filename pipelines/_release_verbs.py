@@ -44,11 +44,12 @@ def explain(directory: str, url: str | None, pair_id: int | None, as_json: bool)
 def lookup(release: str, as_json: bool, **asked: str | None) -> None:
     """Am I in it? Looks into a release by URL, picture, creator or domain.
 
-    Finds pairs that were left out too, and says why. Exits with 0 if there are any, in or left out, and with 1 if not.
+    RELEASE may be a folder of releases: each answers, the last of a row of takedowns first. Finds pairs that were left out too, and says why. Exits with 0 if there are any, in or left out, and with 1 if not.
 
     \b
     fairshard lookup release --image my_painting.png
     fairshard lookup release --domain example.org
+    fairshard lookup all-releases --url https://example.org/cat.jpg
     """
     from . import _story
     from . import lookup as lookups
@@ -68,11 +69,16 @@ def lookup(release: str, as_json: bool, **asked: str | None) -> None:
 @click.option("--registry", "registries", multiple=True, type=click.Path(), metavar="SCOPE=FILE",
               help="Also check against this opt-out list, such as domain=optouts.txt. May be repeated.")  # fmt: skip
 @click.option("--public-key", type=click.Path(), metavar="PEM", help="Also check who signed it.")
+@click.option("--previous", type=click.Path(file_okay=False), metavar="RELEASE",
+              help="The release it was made from by takedown, where it does not lie beside it.")  # fmt: skip
 @AS_JSON
-def verify(release: str, registries: tuple[str, ...], public_key: str | None, as_json: bool) -> None:
+def verify(
+    release: str, registries: tuple[str, ...], public_key: str | None, previous: str | None, as_json: bool
+) -> None:
     """Recount and rehash a release; check it against today's opt-outs. Exits with 1 if something is wrong.
 
-    An opt-out list older than the release's policy allows is used, with a warning.
+    The releases that takedowns made it from are compared with it, one after the other, if they lie beside it: samples
+    may have gone, with a tombstone, and nothing else may have changed. An opt-out list older than the release's policy allows is used, with a warning.
 
     \b
     fairshard verify release
@@ -80,7 +86,7 @@ def verify(release: str, registries: tuple[str, ...], public_key: str | None, as
     """
     from . import verify as verifies
 
-    findings = verifies.check(release, registries, public_key)
+    findings = verifies.check(release, registries, public_key, previous)
     if as_json:
         print_json({"release": release, "findings": findings})
     else:

@@ -6,6 +6,7 @@ A sample is three members side by side, in the order of their names: ``KEY.jpg``
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,9 @@ from ..schemas.errors import ReleaseError
 from ._release import Sink
 
 _BLOCK = tarfile.BLOCKSIZE
+# Of a header: type, magic and version; the first part of long names. Source: POSIX.1-2017, pax, "ustar Interchange Format".
+_KIND, _REGULAR = slice(156, 157), b"0"
+_PREFIX = slice(345, 500)
 _SHARD_DIGITS = 5  # img2dataset's default, oom_shard_count
 # What JSON of a sample may take: a caption and four URLs of the longest kind are far below.
 _MEMBER_MAX_BYTES = 1 << 30
@@ -150,7 +154,15 @@ def _write_member(sink: Sink, name: str, data: bytes) -> None:
 
 
 def _members(file: IO[bytes], where: str) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of each file in a tar. Headers as shards have them are read here, all others by ``tarfile``."""
     try:
+        while plain := _plain(header := file.read(_BLOCK)):
+            name, size = plain
+            data = file.read(size + -size % _BLOCK)
+            if len(data) < size:
+                raise ReleaseError(where, f"is not a whole tar (it ends in '{name}')", "a WebDataset shard")
+            yield name, data[:size]
+        file.seek(-len(header), io.SEEK_CUR)
         with tarfile.open(fileobj=file, mode="r|") as tar:
             for member in tar:
                 data = tar.extractfile(member) if member.isreg() and member.size <= _MEMBER_MAX_BYTES else None
@@ -159,3 +171,15 @@ def _members(file: IO[bytes], where: str) -> Iterator[tuple[str, bytes]]:
                 yield member.name, data.read()
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ReleaseError(where, f"is not a whole tar ({error})", "a WebDataset shard") from error
+
+
+def _plain(header: bytes) -> tuple[str, int] | None:
+    """Name and size of a regular file; None if the header is another, or needs a closer look."""
+    if len(header) < _BLOCK or header[_KIND] != _REGULAR or any(header[_PREFIX]):
+        return None
+    try:
+        name, size = header[:100].rstrip(b"\0").decode("ascii"), int(header[124:135], 8)
+        whole = int(header[148:154], 8) == sum(header) - sum(header[148:156]) + 8 * ord(" ")
+    except ValueError:
+        return None
+    return (name, size) if whole and 0 <= size <= _MEMBER_MAX_BYTES else None

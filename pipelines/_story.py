@@ -20,13 +20,21 @@ def explain_text(answer: Mapping[str, Any]) -> str:
 
 def lookup_text(answer: Mapping[str, Any]) -> str:
     """An answer of ``lookup``."""
+    if "releases" not in answer:
+        return _visible(_found(answer))
+    lines = []
+    for each in answer["releases"]:
+        lines += [f"{each['release']}:", *(f"  {line}" for line in _found(each))]
+    return _visible(lines)
+
+
+def _found(answer: Mapping[str, Any]) -> list[str]:
     lines = [f"{answer['released']:,} released, {answer['dropped']:,} left out"] if answer["pairs"] else ["Not found"]
     for row in answer["pairs"]:
         lines.append(f"  {_outcome(row)}  {row['url']}  (pair {row['pair_id']}{_likeness(row)})")
     more = answer["released"] + answer["dropped"] - len(answer["pairs"])
     lines += [f"  and {more:,} more"] if more else []
-    lines += [answer["note"]] if answer["note"] else []
-    return _visible(lines)
+    return [*lines, answer["note"]] if answer["note"] else lines
 
 
 def _story(story: Mapping[str, Any]) -> Iterator[str]:

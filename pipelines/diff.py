@@ -24,6 +24,16 @@ FROM (SELECT * FROM earlier WHERE NOT withheld) AS earlier
 FULL JOIN (SELECT * FROM outcome WHERE NOT withheld) AS later ON earlier.pair_id = later.pair_id
 WHERE before <> after
 """
+# What is in one release and not in the other may be among those that the other withholds: which it is, is not told.
+_LISTED = f"""
+SELECT CASE WHEN NOT hidden THEN pair_id END AS pair_id, CASE WHEN NOT hidden THEN url END AS url, before, after
+FROM (
+    SELECT *, coalesce((after = $absent AND (SELECT bool_or(withheld) FROM outcome))
+                       OR (before = $absent AND (SELECT bool_or(withheld) FROM earlier)), false) AS hidden
+    FROM ({_CHANGED})
+)
+ORDER BY hidden, CASE WHEN NOT hidden THEN pair_id END, before, after
+"""
 _COUNTED = f"SELECT before, after, count(*) AS pairs FROM ({_CHANGED}) GROUP BY ALL ORDER BY pairs DESC, before, after"
 _TOTALS = """
 SELECT count(*) FILTER (outcome = 'released') AS released, count(*) AS pairs, count(*) FILTER (withheld) AS withheld
@@ -61,10 +71,12 @@ def compare(before: str, after: str) -> dict[str, Any]:
 def write_pairs(before: str, after: str, path: str) -> None:
     """Write what became of every pair that changed: pair_id, url, before, after.
 
+    What only one of them has is not named, but has its line, where the other withholds pairs: it may be among these.
+
     Raises:
         InputError: the path ends neither in .csv nor in .parquet.
     """
-    compared(before, after).write(f"{_CHANGED} ORDER BY pair_id", path, absent=ABSENT)
+    compared(before, after).write(_LISTED, path, absent=ABSENT)
 
 
 def text(found: dict[str, Any]) -> str:

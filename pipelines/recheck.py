@@ -7,20 +7,21 @@ which one it follows, by the hash of that one's manifest. The latest is found by
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from ..schemas.config import Job, Registry
 from ..schemas.errors import InputError, ReleaseError
-from . import _manifest, _registries, takedown
+from . import _chain, _manifest, _registries, takedown
 from ._files import listed
 from ._registries import Loaded
-from ._release import MANIFEST, Release
+from ._release import Release
 from .takedown import Taken
-from .verify import line, verify
+from .verify import line, secret_names, verify
 
 
 def latest(job: Job) -> str:
@@ -29,12 +30,11 @@ def latest(job: Job) -> str:
     Raises:
         ReleaseError: the job has no release, or one that is unfinished.
     """
-    here = Release(job.release_dir)
-    _manifest.load(here)
-    after = {before: folder for folder in _later(job) if (before := _follows(folder)) is not None}
-    while (found := after.pop(_identity(here), None)) is not None:
-        here = Release(found)
-    return here.root
+    here = _chain.member(job.release_dir)
+    after = {one.previous: one for one in _later(job)}
+    while (found := after.pop(here.sha256, None)) is not None:
+        here = found
+    return here.folder
 
 
 def recheck(job: Job, now: datetime | None = None) -> tuple[str, Taken]:
@@ -64,7 +64,7 @@ def recheck(job: Job, now: datetime | None = None) -> tuple[str, Taken]:
 def _lists(job: Job, folder: str, now: datetime) -> list[Loaded]:
     """The registries of a job; one that a release calls sensitive stays so."""
     _registries.check(job, now)
-    secret = takedown.secret_names(_manifest.load(Release(folder)))
+    secret = secret_names(_manifest.load(Release(folder)))
 
     def read(registry: Registry) -> Loaded:
         hidden = registry.sensitive or posixpath.splitext(registry.name)[0] in secret
@@ -73,7 +73,7 @@ def _lists(job: Job, folder: str, now: datetime) -> list[Loaded]:
     return [read(registry) for registry in job.config.registries]
 
 
-def _later(job: Job) -> list[str]:
+def _numbered(job: Job) -> list[str]:
     """What lies beside the job's release under names of later ones."""
     release = Release(job.release_dir)
     parent, name = posixpath.split(release.base)
@@ -82,18 +82,12 @@ def _later(job: Job) -> list[str]:
     return [f"{posixpath.split(job.release_dir)[0]}/{other}" for other in names if numbered.fullmatch(other)]
 
 
+def _later(job: Job) -> Iterator[_chain.Member]:
+    for folder in _numbered(job):
+        with suppress(ReleaseError):  # no release, or one that is unfinished
+            yield _chain.member(folder)
+
+
 def _free(job: Job) -> str:
-    numbers = [int(folder.rpartition("-")[2]) for folder in _later(job)]
+    numbers = [int(folder.rpartition("-")[2]) for folder in _numbered(job)]
     return f"{job.release_dir}-{max(numbers, default=1) + 1}"
-
-
-def _follows(folder: str) -> str | None:
-    """The hash of the manifest that a release follows; None of one that follows none, or is no release."""
-    try:
-        return _manifest.load(Release(folder)).get("previous_release")
-    except ReleaseError:
-        return None
-
-
-def _identity(release: Release) -> str:
-    return hashlib.sha256(release.fs.cat_file(release.path(MANIFEST))).hexdigest()

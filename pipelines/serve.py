@@ -71,7 +71,7 @@ class Desk:
     def _find(self, kind: str, value: str | bytes) -> dict[str, Any]:
         cursor = self._catalog.connection.cursor()
         try:
-            return lookup.find(replace(self._catalog, connection=cursor), kind, value)
+            return lookup.find(replace(self._catalog, connection=cursor), lookup.question(kind, value))
         finally:
             cursor.close()
 

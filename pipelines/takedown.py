@@ -9,14 +9,14 @@ very queries that ``emit`` uses.
 What a sensitive rule forbids is counted and no more: of the next release, nobody can tell its URL, its id or the
 rule, nor that of a duplicate left out for its sake. Whoever kept the earlier release can still compare the two.
 
-The next release is made in a hidden folder beside its place and moved there when it is whole. On a remote file
+The next release is made in a hidden folder beside its place and moved there when it is whole; a killed takedown leaves
+no more than that folder, ``.NAME.*.part``, which may be deleted. On a remote file
 system it is made in place, the manifest last: a release without one is unfinished.
 """
 
 from __future__ import annotations
 
 import os
-import posixpath
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,9 +35,9 @@ from ._next_release import NextRelease, Taken, require_whole
 from ._recheck import RELEASED, SHOWN, forbidden
 from ._registries import Loaded, warn_of_age
 from ._release import MANIFEST, TOMBSTONES, Release
-from .verify import loaded
+from .verify import loaded, secret_names, warn_of_endpoints
 
-__all__ = ["Taken", "next_release", "secret_names", "takedown", "text"]
+__all__ = ["Taken", "next_release", "takedown", "text"]
 
 
 def takedown(
@@ -62,7 +62,8 @@ def takedown(
     if not registries and not sensitive:
         raise InputError("takedown", "is given no registry", "--registry SCOPE=FILE")
     manifest = _manifest.load(Release(folder))
-    return next_release(folder, out, _registries(registries, sensitive, manifest), now or datetime.now(UTC))
+    lists = [*loaded(registries, secret_names(manifest)), *loaded(sensitive, None)]
+    return next_release(folder, out, lists, now or datetime.now(UTC))
 
 
 def next_release(folder: str, out: str, lists: Sequence[Loaded], now: datetime) -> Taken:
@@ -78,12 +79,15 @@ def next_release(folder: str, out: str, lists: Sequence[Loaded], now: datetime) 
     _card.require()
     old = Release(folder)
     manifest = _manifest.load(old)
+    for where, found, expected in _manifest.faults(manifest):
+        raise ReleaseError(f"{old.root}: {where}", found, expected, "Nothing was written")
     _require_free(old, out)
     read = ("pairs/", "tables/", TOMBSTONES)
     require_whole(old, manifest, sorted(name for name in {*old.files(), *manifest["files"]} if name.startswith(read)))
     rules = pa.concat_tables([each.rules for each in lists])
     policy = typed_yaml.build(Policy, manifest["policy"], f"{MANIFEST}: policy")
     warn_of_age(lists, policy, now)
+    warn_of_endpoints(manifest)
     # A sensitive rule also silences what is told of pairs that were dropped for other reasons, as in `emit`.
     pairs = SHOWN if any(each.registry.sensitive for each in lists) else RELEASED
     violation = forbidden(old, rules, policy, now, pairs)
@@ -112,35 +116,6 @@ def text(taken: Taken) -> str:
         f"shards: {len(taken.rewritten):,} rewritten, {len(taken.removed):,} removed, {taken.unchanged:,} unchanged"
     )
     return "\n".join([*lines, shards, f"next release: {taken.release}"])
-
-
-def _registries(plain: Sequence[str], sensitive: Sequence[str], manifest: dict[str, Any]) -> list[Loaded]:
-    """All lists, read. One that the release or an earlier takedown calls sensitive by its name stays so."""
-    secret = secret_names(manifest)
-    by_name = [_stem(text) in secret for text in plain]
-    return [
-        *(each for text, known in zip(plain, by_name, strict=True) for each in loaded([text], sensitive=known)),
-        *loaded(sensitive, sensitive=True),
-    ]
-
-
-def secret_names(manifest: dict[str, Any]) -> set[str]:
-    """What the lists are called, without ending, that a release or an earlier takedown calls sensitive.
-
-    Raises:
-        ReleaseError: the manifest is not as it was released.
-    """
-    try:
-        earlier = [entry for takedown in manifest.get("takedowns", []) for entry in takedown["registries"]]
-        entries = [*manifest.get("registries", []), *earlier]
-        return {posixpath.splitext(entry["name"])[0] for entry in entries if entry["sensitive"]}
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ReleaseError(MANIFEST, "has a malformed entry in 'registries' or 'takedowns'", "as released") from error
-
-
-def _stem(text: str) -> str:
-    """What the list of ``SCOPE=FILE`` is called."""
-    return posixpath.splitext(posixpath.basename(text.partition("=")[2]))[0]
 
 
 def _entry(lists: Sequence[Loaded]) -> dict[str, Any]:

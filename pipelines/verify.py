@@ -6,35 +6,33 @@ again, and, given registries, every released pair is checked against them as the
 
 from __future__ import annotations
 
-import json
+import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, TypedDict, get_args
 
 import pyarrow as pa
 
 from ..schemas import typed_yaml
-from ..schemas.config import Registry, Scope, fingerprint
-from ..schemas.errors import InputError, ReleaseError, SqlError
+from ..schemas.config import Registry, Scope
+from ..schemas.errors import InputError, RegistryError, ReleaseError, SqlError
 from ..schemas.policy import Policy
-from . import _manifest, sign
+from . import _chain, _manifest, sign
 from ._catalog import Catalog, open_release
+from ._progress import log
 from ._recheck import violations
 from ._registries import Loaded, load_one, warn_of_age
+from ._registry_file import READERS, ending
 from ._release import CATALOG, MANIFEST, REPORT, SIGNATURE, Release
-from ._shards import Sample, read_samples, shard_name, stated
-from ._store import read_parquet
+from ._shard_check import shards
 
 SCOPES = get_args(Scope)
 
 _REPEATED = """
 SELECT pair_id, count(*) AS n FROM outcome
 WHERE pair_id IS NOT NULL GROUP BY pair_id HAVING count(*) > 1 ORDER BY pair_id LIMIT 20
-"""
-_KEYS = """
-SELECT key, pair_id, caption, bytes FROM outcome
-WHERE outcome = 'released' AND shard_id = $shard_id ORDER BY key
 """
 
 
@@ -43,7 +41,7 @@ class Finding(TypedDict):
 
     Attributes:
         kind: missing_file, extra_file, changed_file, unreadable, wrong_count, wrong_sample,
-            wrong_signature or opted_out.
+            wrong_signature, wrong_chain or opted_out.
         where: file, count or sample.
         found: what is there.
         expected: what should be.
@@ -60,23 +58,30 @@ def line(finding: Finding) -> str:
     return f"{finding['kind']}: {finding['where']}: {finding['found']}; expected {finding['expected']}"
 
 
-def check(folder: str, registries: Sequence[str], public_key: str | None = None) -> list[Finding]:
+def check(
+    folder: str, registries: Sequence[str], public_key: str | None = None, previous: str | None = None
+) -> list[Finding]:
     """``verify`` against registries as the command line names them. Warns of one that the policy would call stale.
 
     Args:
         folder: the release.
         registries: ``SCOPE=FILE`` each.
         public_key: PEM file of whoever should have signed it; None: nobody.
+        previous: folder of the release that it should follow.
 
     Raises:
         InputError, RegistryError: as ``loaded`` and ``sign.fault``.
         ReleaseError: as ``verify``.
     """
-    lists, now, release = loaded(registries), datetime.now(UTC), Release(folder)
-    warn_of_age(lists, _policy(_manifest.load(release)), now)
+    release, now = Release(folder), datetime.now(UTC)
+    manifest = _manifest.load(release)
+    lists = loaded(registries, secret_names(manifest))
+    warn_of_age(lists, _policy(manifest), now)
+    if lists:
+        warn_of_endpoints(manifest)
     fault = sign.fault(release, public_key) if public_key else None
     unsigned = [] if fault is None else [_finding("wrong_signature", SIGNATURE, fault, f"signed by {public_key}")]
-    return [*unsigned, *verify(folder, rules(lists), now)]
+    return [*unsigned, *verify(folder, rules(lists), now, previous)]
 
 
 def rules(lists: Sequence[Loaded]) -> pa.Table | None:
@@ -84,44 +89,80 @@ def rules(lists: Sequence[Loaded]) -> pa.Table | None:
     return pa.concat_tables([one.rules for one in lists]) if lists else None
 
 
-def loaded(registries: Sequence[str], sensitive: bool = False) -> list[Loaded]:
+def warn_of_endpoints(manifest: dict[str, Any]) -> None:
+    """Say aloud which endpoints a run asked that nobody asks again: lists are all that a release is checked against."""
+    for one in manifest.get("endpoints", []):
+        log.warning("registry %s at %s was asked when the release was made and is not asked now: run its job with --refresh",
+                    one["name"], one["url"])  # fmt: skip
+
+
+def secret_names(manifest: dict[str, Any]) -> set[str]:
+    """Names, without their ending, of the lists that the release or an earlier takedown calls sensitive.
+
+    Raises:
+        ReleaseError: the manifest is malformed there.
+    """
+    try:
+        earlier = [entry for takedown in manifest.get("takedowns", []) for entry in takedown["registries"]]
+        entries = [*manifest.get("registries", []), *earlier]
+        return {posixpath.splitext(entry["name"])[0] for entry in entries if entry["sensitive"]}
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ReleaseError(MANIFEST, "has a malformed entry in 'registries' or 'takedowns'", "as released") from error
+
+
+def loaded(registries: Sequence[str], sensitive: Container[str] | None = ()) -> list[Loaded]:
     """Registries as the command line names them, ``SCOPE=FILE`` each, named after the file, whatever their age.
+
+    Args:
+        registries: as given.
+        sensitive: names, without ending, of those that are; None: all are.
 
     Raises:
         InputError: not of that form, or no such scope.
-        RegistryError: one cannot be read.
+        RegistryError: one cannot be read, or is no file but the address of an endpoint.
     """
     found = []
     for text in registries:
         scope, equals, path = text.partition("=")
         if not equals or scope not in SCOPES:
             raise InputError("--registry", f"is '{text}'", f"SCOPE=FILE, with one of {', '.join(SCOPES)}")
-        entry = {"name": posixpath.basename(path), "path": path, "scope": scope, "sensitive": sensitive}
+        if path.startswith(("http://", "https://")) and ending(path) not in READERS:
+            raise RegistryError(
+                f"registry {path}", "is no list but perhaps an endpoint, and a release is checked against lists alone",
+                f"a file that ends in {', '.join(READERS)}",
+                "Name the endpoint in the job, under 'endpoints', and make the next release by `fairshard run --refresh`",
+            )  # fmt: skip
+        name = posixpath.basename(path)
+        secret = sensitive is None or posixpath.splitext(name)[0] in sensitive
+        entry = {"name": name, "path": path, "scope": scope, "sensitive": secret}
         found.append(load_one(typed_yaml.build(Registry, entry, "--registry"), path))
     return found
 
 
-def verify(folder: str, today: pa.Table | None = None, now: datetime | None = None) -> list[Finding]:
+def verify(
+    folder: str, today: pa.Table | None = None, now: datetime | None = None, previous: str | None = None
+) -> list[Finding]:
     """Everything that is wrong with a release.
 
     Args:
         folder: the release.
         today: ``rule``[n] to check the released pairs against, if any.
         now: when the rules have to be in force; the present if not given.
+        previous: folder of the release that it should follow; forerunners beside it need not be named.
 
     Raises:
-        ReleaseError: no release, an unfinished one, or one that a newer fairshard made.
+        ReleaseError: it or ``previous`` is no release, an unfinished one, or one that a newer fairshard made.
     """
     release = Release(folder)
-    manifest = _manifest.load(release)
-    findings = list(_files(release, manifest))
+    manifest, before = _manifest.load(release), _chain.member(previous) if previous else None
+    findings = [*_files(release, manifest), *(_finding("changed_file", *fault) for fault in _manifest.faults(manifest))]
     try:
         catalog = open_release(folder)
         findings += _counts(catalog, manifest)
-        for row in catalog.dicts("SELECT shard_id, path FROM shard ORDER BY shard_id"):
-            findings += _shard(release, catalog, row["shard_id"])
+        findings += (_finding(*wrong) for wrong in shards(release, catalog, manifest))
         if today is not None:
             findings += _opted_out(release, today, _policy(manifest), now or datetime.now(UTC))
+        findings += _followed(_chain.member(folder), before)
     except (ReleaseError, SqlError) as error:
         findings.append(_finding("unreadable", error.where, error.found.partition("\n")[0], "the tables of a release"))
     return findings
@@ -129,21 +170,19 @@ def verify(folder: str, today: pa.Table | None = None, now: datetime | None = No
 
 def _files(release: Release, manifest: dict[str, Any]) -> Iterator[Finding]:
     listed, present = manifest["files"], set(release.files())
-    for name, fact in sorted(listed.items()):
-        # A name that leads elsewhere is never opened: only what lies in the release is read.
-        if name not in present or posixpath.normpath(name) != name:
-            yield _finding("missing_file", name, "is not there", f"{fact['bytes']} bytes")
-            continue
-        found = release.fact(name)
+    # A name that leads elsewhere is never opened: only what lies in the release is read.
+    there = sorted(name for name in listed if name in present and posixpath.normpath(name) == name)
+    for name in sorted({*listed} - {*there}):
+        yield _finding("missing_file", name, "is not there", f"{listed[name]['bytes']} bytes")
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # hashing needs no lock of the interpreter's
+        facts = dict(zip(there, pool.map(release.fact, there), strict=True))
+    for name, found in facts.items():
+        fact = listed[name]
         if (found.sha256, found.bytes) != (fact["sha256"], fact["bytes"]):
             yield _finding(
                 "changed_file", name, f"{found.bytes} bytes, sha256 {found.sha256}",
                 f"{fact['bytes']} bytes, sha256 {fact['sha256']}",
             )  # fmt: skip
-    if manifest.get("merkle_root") != _manifest.merkle_root(listed):
-        yield _finding(
-            "changed_file", f"{MANIFEST}: merkle_root", str(manifest.get("merkle_root")), "that of its files"
-        )
     for name in sorted(present - set(listed) - {MANIFEST, SIGNATURE, CATALOG, REPORT}):
         yield _finding("extra_file", name, "is there", "only files that the manifest lists")
 
@@ -156,49 +195,16 @@ def _counts(catalog: Catalog, manifest: dict[str, Any]) -> Iterator[Finding]:
             yield _finding("wrong_count", f"{MANIFEST}: {name}", f"tables say {recount}", f"{manifest[name]}")
     for row in catalog.dicts(_REPEATED):
         yield _finding("wrong_count", f"pair {row['pair_id']}", f"is there {row['n']} times", "once")
-    if manifest.get("policy_fingerprint") != fingerprint(manifest["policy"]):
-        yield _finding("changed_file", f"{MANIFEST}: policy", "has another fingerprint", "the policy as released")
 
 
-def _shard(release: Release, catalog: Catalog, shard_id: int) -> Iterator[Finding]:
-    """The samples of one shard against the tables and the sidecar."""
-    tar, table = shard_name(shard_id), shard_name(shard_id, "parquet")
-    rows = {row["key"]: row for row in catalog.dicts(_KEYS, shard_id=shard_id)}
-    try:
-        described = {meta["key"]: meta for meta in read_parquet(f"{release.root}/{table}").to_pylist()}
-        with release.fs.open(release.path(tar), "rb") as file:
-            for sample in read_samples(file, tar):  # type: ignore[arg-type]
-                row, meta = rows.pop(sample.key, None), described.pop(sample.key, None)
-                for found, expected in _differences(sample, row, meta):
-                    yield _finding("wrong_sample", f"{tar}: {sample.key}", found, expected)
-    except (ReleaseError, OSError, pa.ArrowException, KeyError) as error:
-        yield _finding("unreadable", tar, str(error), "a whole shard and its sidecar")
-        return
-    for key in sorted({*rows, *described}):
-        yield _finding("wrong_sample", f"{tar}: {key}", "is in pairs or in the sidecar, but not in the tar", "in all")
-
-
-def _differences(sample: Sample, row: dict | None, meta: dict | None) -> Iterator[tuple[str, str]]:
-    """What is wrong with a sample, and what it should be."""
-    pictures = [data for name, data in sample.parts.items() if name not in ("json", "txt")]
-    if row is None or meta is None:
-        yield "is not in pairs, not in the sidecar, or twice in the tar", "once in each"
-    elif len(pictures) != 1 or len(sample.parts) != 3:
-        yield f"has the parts {', '.join(sorted(sample.parts))}", "a picture, json and txt"
-    else:
-        if _json(sample.parts["json"]) != stated(meta) or meta["pair_id"] != row["pair_id"]:
-            yield f"its JSON or its sidecar (pair {meta['pair_id']}) says something else", f"pair {row['pair_id']}"
-        if not sample.parts["txt"].decode(errors="replace") == meta["caption"] == row["caption"]:
-            yield "its caption is another in the tar, the sidecar or pairs", "the same everywhere"
-        if len(pictures[0]) != row["bytes"]:
-            yield f"its picture has {len(pictures[0])} bytes", f"{row['bytes']}"
-
-
-def _json(data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return None
+def _followed(one: _chain.Member, before: _chain.Member | None) -> Iterator[Finding]:
+    """Every link of the chain of releases, as far back as forerunners are at hand."""
+    while before := before or (_chain.forerunner(one) if one.previous else None):
+        for where, found, expected in _chain.broken(one, before):
+            yield _finding("wrong_chain", f"{one.folder}: {where}", found, expected)
+        one, before = before, None
+    if one.previous:
+        log.warning("%s follows a release that is not beside it: --previous names its folder", one.folder)
 
 
 def _policy(manifest: dict[str, Any]) -> Policy:

@@ -97,7 +97,7 @@ def phash_distance(a: pa.Array, b: pa.Array) -> pa.Array:
     Returns: int32[n]; null where either is null.
     """
     known = pc.and_(pc.is_valid(a), pc.is_valid(b))
-    return _differing_bits(_phash_words(a), _phash_words(b), known)
+    return _differing_bits(phash_words(a), phash_words(b), known)
 
 
 @udf(pa.binary(), pa.binary(), returns=pa.int32())
@@ -107,8 +107,8 @@ def pdq_distance(a: pa.Array, b: pa.Array) -> pa.Array:
     Args: a, b: binary[n], 32 bytes each.
     Returns: int32[n]; null where either is null or has another length.
     """
-    known = pc.and_(_is_pdq(a), _is_pdq(b))
-    return _differing_bits(_pdq_words(a), _pdq_words(b), known)
+    known = pc.and_(is_pdq(a), is_pdq(b))
+    return _differing_bits(pdq_words(a), pdq_words(b), known)
 
 
 @udf(pa.string(), returns=pa.int64())
@@ -152,18 +152,25 @@ def _is_hex(text: str | None, digits: int | None = None) -> bool:
     return all(char in "0123456789abcdefABCDEF" for char in text)
 
 
-def _phash_words(hashes: pa.Array) -> NDArray[np.uint64]:
+def phash_words(hashes: pa.Array) -> NDArray[np.uint64]:
+    """int64[n] as uint64[n, 1]; null becomes 0."""
     return hashes.fill_null(0).to_numpy(zero_copy_only=False).view(np.uint64)[:, None]
 
 
-def _is_pdq(hashes: pa.Array) -> pa.Array:
+def is_pdq(hashes: pa.Array) -> pa.Array:
+    """bool[n]: which of binary[n] have the 32 bytes of a PDQ hash; null has none."""
     return pc.fill_null(pc.equal(pc.binary_length(hashes), _PDQ_BYTES), False)
 
 
-def _pdq_words(hashes: pa.Array) -> NDArray[np.uint64]:
-    zeros = pa.scalar(bytes(_PDQ_BYTES), hashes.type)
-    fixed = pc.if_else(_is_pdq(hashes), hashes, zeros).cast(pa.binary(_PDQ_BYTES))
-    return np.frombuffer(fixed.buffers()[1], np.uint64)[fixed.offset * 4 :][: len(fixed) * 4].reshape(-1, 4)
+def pdq_words(hashes: pa.Array) -> NDArray[np.uint64]:
+    """binary[n] as uint64[n, 4]; what is no PDQ hash becomes 0."""
+    hashes, known = hashes.cast(pa.binary()), is_pdq(hashes)
+    if pc.all(known).as_py() is not True:
+        hashes = pc.if_else(known, hashes, pa.scalar(bytes(_PDQ_BYTES), hashes.type))
+    # All of one length now, so that the bytes lie side by side.
+    _, offsets, data = hashes.buffers()
+    first = np.frombuffer(offsets, np.int32)[hashes.offset] if len(hashes) else 0
+    return np.frombuffer(data or b"", np.uint64, len(hashes) * 4, first).reshape(-1, 4)
 
 
 def _differing_bits(a: NDArray[np.uint64], b: NDArray[np.uint64], known: pa.Array) -> pa.Array:

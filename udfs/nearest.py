@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .phash import phash
 
 Words = NDArray[np.uint64]
+_AT_ONCE = 16_384  # rows whose words and counts stay in a processor's cache
 
 
 def hash_words(hashes: list[bytes]) -> Words:
@@ -29,6 +30,29 @@ def nearest(queries: Words, hashes: Words) -> tuple[int, int]:
         np.minimum(distances, np.bitwise_count(hashes ^ query).sum(axis=1, dtype=np.int32), out=distances)
     row = int(distances.argmin())
     return row, int(distances[row])
+
+
+def within(queries: Words, hashes: Words, radius: int) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+    """The hashes that differ from any of the queries in at most so many bits.
+
+    Args: queries: uint64[q, w]. hashes: uint64[n, w], w even or 1.
+    Returns: their rows, rising, and the fewest bits that differ, both [m].
+    """
+    half = max(1, hashes.shape[1] // 2)
+    rows = [np.empty(0, np.intp)]
+    for start in range(0, len(hashes), _AT_ONCE):
+        begun = np.ascontiguousarray(hashes[start : start + _AT_ONCE, :half].T)
+        # Half of the bits rule out nearly all. A count of 64 bits fits into uint8, and so do those of two words.
+        counts = (
+            sum(np.bitwise_count(word ^ bits) for word, bits in zip(begun, query, strict=False)) for query in queries
+        )
+        near = np.logical_or.reduce([count <= radius for count in counts])
+        rows.append(np.flatnonzero(near) + start)
+    found = np.concatenate(rows)
+    distances = np.full(len(found), np.iinfo(np.int32).max, np.int32)
+    for query in queries:
+        np.minimum(distances, np.bitwise_count(hashes[found] ^ query).sum(axis=1, dtype=np.int32), out=distances)
+    return found[distances <= radius], distances[distances <= radius]
 
 
 def phash_dihedral(luma: NDArray[np.uint8]) -> list[bytes]:

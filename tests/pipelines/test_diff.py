@@ -73,3 +73,13 @@ def test_the_verb_lists_pairs_and_names_nobody_that_is_withheld(releases, tmp_pa
 def test_what_is_no_release_is_said(releases, tmp_path):
     result = CliRunner().invoke(main, ["diff", releases[0], str(tmp_path)])
     assert result.exit_code == 2 and "expected a finished release" in result.stderr
+
+
+def test_what_a_sensitive_list_removed_is_not_listed(releases, tmp_path):
+    (tmp_path / "secret.txt").write_text("img.b.example\n")
+    after = tmp_path / "after"
+    takedown.takedown(releases[0], str(after), [], [f"host={tmp_path / 'secret.txt'}"])
+    for before, later in ((releases[0], str(after)), (str(after), releases[0])):
+        diff.write_pairs(before, later, str(tmp_path / "changed.csv"))
+        (row,) = csv.DictReader((tmp_path / "changed.csv").open())
+        assert (row["pair_id"], row["url"]) == ("", "") and {row["before"], row["after"]} == {"released", "not there"}

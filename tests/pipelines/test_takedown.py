@@ -216,6 +216,18 @@ def test_an_extra_table(release, taken):
         taken(release, host="img.b.example")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"merkle_root": "0" * 64}, "merkle_root: 0"), ({"policy": {"name": "laxer"}}, "policy: has another fingerprint"),
+     ({"format": "fairshard-release/2"}, "is of format 'fairshard-release/2'; expected fairshard-release/1")],
+)  # fmt: skip
+def test_an_edited_manifest(release, taken, tmp_path, change, message):
+    (release / "manifest.json").write_text(json.dumps({**manifest(release), **change}))
+    with pytest.raises(ReleaseError, match=message):
+        taken(release, host="img.b.example")
+    assert not (tmp_path / "next").exists()
+
+
 @pytest.mark.parametrize("change", [{"takedowns": 3}, {"takedowns": [{}]}, {"registries": [None]}])
 def test_a_malformed_manifest(release, taken, change):
     (release / "manifest.json").write_text(json.dumps({**manifest(release), **change}))

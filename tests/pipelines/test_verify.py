@@ -114,8 +114,27 @@ def test_a_forged_shard(release, change, message):
     rewrite(release / "shards/00000.tar", change)
     admit(release, "shards/00000.tar")
     findings = verify(str(release))
-    assert {finding["kind"] for finding in findings} == {"wrong_sample"}
+    assert [finding["where"] for finding in findings if finding["kind"] != "wrong_sample"] == [
+        "tables/shard: shards/00000.tar"
+    ]
     assert any(message in line(finding) for finding in findings)
+
+
+def test_a_shard_that_no_table_names(release):
+    shutil.copy(release / "shards/00000.tar", release / "shards/00009.tar")
+    edit_manifest(release, lambda document: document["files"].update({"shards/00009.tar": {"sha256": "", "bytes": 0}}))
+    admit(release, "shards/00009.tar")
+    assert found(release) == [("unreadable", "shards/00009.tar")]  # it has no sidecar
+
+
+def test_a_pair_in_a_shard_that_is_not_there(release):
+    path = release / "pairs/00000.parquet"
+    rows = pq.read_table(path).to_pylist()
+    (row,) = (row for row in rows if row["pair_id"] == 3)
+    row["shard_id"] = 77
+    pq.write_table(pq.read_table(path).from_pylist(rows, pq.read_schema(path)), path)
+    admit(release, "pairs/00000.parquet")
+    assert set(found(release)) == {("wrong_sample", "shards/00000.tar: 000000"), ("unreadable", "shards/00077.tar")}
 
 
 def test_a_forged_table(release):
@@ -165,6 +184,23 @@ def test_no_manifest_or_another(release, content, message):
         (release / "manifest.json").write_bytes(content)
     with pytest.raises(ReleaseError, match=message):
         verify(str(release))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"endpoints": [1]},
+        {"endpoints": None},
+        {"counts": {"withheld": None}},
+        {"takedowns": [{"previous_release": 1, "pairs": 1}]},
+        {"previous_release": 1},
+        {"registries": [None]},
+    ],
+)
+def test_an_entry_that_is_none(release, change):
+    edit_manifest(release, lambda document: document.update(change))
+    with pytest.raises(ReleaseError, match="malformed"):
+        check(str(release), [])
 
 
 SHA256 = fingerprint(small_world.PICTURES[3]).sha256
@@ -228,6 +264,12 @@ def test_the_key_of_a_sensitive_rule_is_not_repeated(whole):
     assert [finding["found"] for finding in findings] == ["secret denies by creator: rule 7"] * 2
 
 
+def test_a_list_that_the_release_calls_sensitive_is_so(whole, tmp_path):
+    (tmp_path / "secret-list.txt").write_text("img.b.example\n")
+    (finding,) = check(str(whole), [f"host={tmp_path}/secret-list.txt"])
+    assert finding["found"].startswith("secret-list.txt denies by host: rule ")
+
+
 def test_registries_of_the_command_line(whole, tmp_path):
     (tmp_path / "later.txt").write_text("# opt-outs of today\nhttps://www.img.b.example/\n")
     assert rules([]) is None
@@ -247,12 +289,26 @@ def test_a_stale_registry_is_used_and_warned_of(whole, tmp_path, caplog):
     assert "registry later.txt is" in caplog.text and "more than the 30 days that the policy allows" in caplog.text
 
 
+def test_endpoints_that_the_job_asked_are_not_passed_over_in_silence(release, tmp_path, caplog):
+    (tmp_path / "later.txt").write_text("nobody.example\n")
+    endpoints = [{"name": "do-not-train", "url": "https://registry.example/query"}]
+    edit_manifest(release, lambda document: document.update(endpoints=endpoints))
+    assert check(str(release), []) == [] and caplog.text == ""
+    assert check(str(release), [f"domain={tmp_path}/later.txt"]) == []
+    assert "registry do-not-train at https://registry.example/query was asked when the release was made" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
         ("list.txt", InputError, "is 'list.txt'; expected SCOPE=FILE, with one of url, url_prefix"),
         ("planet=list.txt", InputError, "SCOPE=FILE"),
         ("domain=missing.txt", RegistryError, "cannot be read"),
+        (
+            "url=https://registry.example/query/urls",
+            RegistryError,
+            "is no list but perhaps an endpoint, and a release is checked against lists alone",
+        ),
         ("domain=list.xlsx", RegistryError, r"ends in '\.xlsx'; expected \.txt, \.csv"),
     ],
 )
