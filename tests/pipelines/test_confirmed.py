@@ -7,19 +7,21 @@ from hypothesis import strategies as st
 from fairshard.pipelines import _confirmed
 from fairshard.pipelines._confirmed import confirmed_ties
 from fairshard.udfs.components import components
+from fairshard.udfs.leaders import Closeness
 
 
 def pictures(phash, pdq, ids=None):
     """The relation ``picture``. phash: uint64[n]; pdq: uint64[n, 4]."""
     columns = {f"pdq_{word}": pdq[:, word].view(np.int64) for word in range(4)}
     ids = np.arange(len(phash)) * 3 - 10 if ids is None else ids
-    return pa.table({"pair_id": pa.array(ids, pa.int64()), "phash": phash.view(np.int64), **columns})
+    unknown = {"colours": pa.nulls(len(phash), pa.binary()), "flat": pa.repeat(False, len(phash))}
+    return pa.table({"pair_id": pa.array(ids, pa.int64()), "phash": phash.view(np.int64), **columns, **unknown})
 
 
 def found(engine, table, radius, confirming):
     """The group of each picture that is tied to any."""
     engine.register("picture", table)
-    confirmed_ties(engine, radius, confirming)
+    confirmed_ties(engine, Closeness(False, radius, None, confirming_radius=confirming))
     ties = engine.rows("SELECT left_id, right_id FROM phash_tie")
     ids, groups = components(ties["left_id"], ties["right_id"])
     return dict(zip(ids.to_pylist(), groups.to_pylist(), strict=True))
