@@ -189,7 +189,8 @@ def test_colours_contradict_hashes_or_let_them_be_further_apart_on_every_engine(
 )
 def test_how_far_colours_may_differ(make_duckdb_work, config, found):
     """The third is further from the first by pHash, the fourth flat, the fifth of another colour."""
-    images = [picture(1, phash=0, pdq=PDQ, colours=grey(100), size=(300, 300)), picture(2, phash=0, pdq=PDQ)]
+    images = [picture(1, phash=0, pdq=PDQ, colours=grey(100), size=(300, 300))]
+    images += [picture(2, phash=0, pdq=PDQ, colours=grey(100))]
     images += [picture(3, phash=7, pdq=flipped(PDQ, 64), colours=grey(101))]
     images += [
         picture(4, phash=0, pdq=PDQ, quality=9, colours=grey(101)),
