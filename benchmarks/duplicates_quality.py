@@ -27,6 +27,7 @@ import io
 import multiprocessing
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +38,6 @@ from duplicates_scores import (
     Hashes,
     Measure,
     Tally,
-    confirmed,
     cosine_steps,
     dihedral_bits,
     pdq_bits,
@@ -58,34 +58,38 @@ DEFAULT = Dedup()
 AIM = {"recall": 0.99, "precision": 0.995}
 
 _PHASH, _PDQ = DEFAULT.phash_max_distance or 0, DEFAULT.pdq_max_distance or 0
-_CONFIRMING = DEFAULT.confirming_pdq_max_distance or 256
-_COMBINED = f"exact, pHash {_PHASH} with PDQ {_CONFIRMING}, or PDQ {_PDQ}"
-# At PDQ's own radius and beyond: what is near by pHash, too, where PDQ is within that radius.
-_CONFIRMED = {f"pHash {near} confirmed": Measure(confirmed(near, _PDQ), 255) for near in sorted({2, 4, 6, _PHASH})}
 MEASURES = {
     "pHash": Measure(phash_bits, 64),
     "PDQ": Measure(pdq_bits, 256),
     "dihedral PDQ": Measure(dihedral_bits, 256),
-    f"pHash {_PHASH} confirmed": _CONFIRMED[f"pHash {_PHASH} confirmed"],
     "embedding": Measure(cosine_steps, 2 * COSINE_STEPS, needs_quality=False),
-    _COMBINED: Measure(untied(DEFAULT), 1, needs_quality=False),
+    "dedup": Measure(untied(DEFAULT), 1, needs_quality=False),
 }
-# The radii of the table; the CSV has all.
-SHOWN = {
-    "pHash": _PHASH,
-    "PDQ": _PDQ,
-    "dihedral PDQ": _PDQ,
-    f"pHash {_PHASH} confirmed": _CONFIRMING,
-    "embedding": COSINE_STEPS // 20,
-    _COMBINED: 0,
-}
+# The radii of the table; the CSV has all. ``dedup`` has one.
+SHOWN = {"pHash": _PHASH, "PDQ": _PDQ, "dihedral PDQ": _PDQ, "embedding": COSINE_STEPS // 20, "dedup": 0}
 HEAPS = ("all", "not symmetric")
-# The rule was chosen on one half of the pictures and is judged by the other. 255: PDQ is not asked.
+# The rule was chosen on one half of the pictures and is judged by the other.
 HALVES = ("choosing half, not symmetric", "other half, not symmetric", "other half")
-CHOICES = (48, 54, 60, 66, 72, 84, 255)
+_HASHES = replace(DEFAULT, colour_max_distance=None, alike_colour_max_distance=None)
+_RULES = {
+    "hashes": _HASHES,
+    "hashes, pHash alone": replace(_HASHES, confirming_pdq_max_distance=None),
+    "hashes, pHash 4": replace(_HASHES, phash_max_distance=4),
+    "colours 20": replace(DEFAULT, colour_max_distance=20, alike_colour_max_distance=None),
+    "colours 24": replace(DEFAULT, alike_colour_max_distance=None),
+    "colours 32": replace(DEFAULT, colour_max_distance=32, alike_colour_max_distance=None),
+    "alike 12": replace(DEFAULT, alike_colour_max_distance=12),
+    "alike 16": DEFAULT,
+    "alike 20": replace(DEFAULT, alike_colour_max_distance=20),
+    "alike 16, PDQ 66": replace(DEFAULT, alike_pdq_max_distance=66),
+    "alike 16, PDQ 100": replace(DEFAULT, alike_pdq_max_distance=100),
+    "alike 16, pHash 6": replace(DEFAULT, alike_phash_max_distance=6),
+}
+RULES = {name: Measure(untied(rule), 1, needs_quality=False) for name, rule in _RULES.items()}
 
 Key = tuple[str, str, str]  # heap, change, measure
-Row = tuple[bytes, int, bytes, bytes, int, Any]  # sha256, pHash, PDQ, PDQ of all turns, quality, vector
+# sha256, pHash, PDQ, PDQ of all turns, quality, colours, vector
+Row = tuple[bytes, int, bytes, bytes, int, bytes | None, Any]
 
 
 class Line(NamedTuple):
@@ -131,9 +135,7 @@ def main() -> None:
         _print(pictures, tallies)
     for pictures in HALVES:
         _print_choice(pictures, tallies)
-    marks = {
-        name: radius for name, radius in SHOWN.items() if (HEAPS[0], "flip", name) in tallies and name != _COMBINED
-    }
+    marks = {name: radius for name, radius in SHOWN.items() if (HEAPS[0], "flip", name) in tallies and name != "dedup"}
     drawn = {name: (radius, max(MEASURES[name].most // 4, radius * 3 // 2)) for name, radius in marks.items()}
     plot(tallies, HEAPS, drawn, options.out)
 
@@ -174,7 +176,8 @@ def _row(file: bytes, model: ClipModel | None) -> Row:
     found = fingerprint(file, dihedral=True)
     turned = b"".join(found.pdq_dihedral or ())
     vector = _embedder(model)(file) if model else np.zeros(0, np.float32)
-    return bytes.fromhex(found.sha256), found.phash or 0, found.pdq or bytes(32), turned, found.pdq_quality or 0, vector
+    hashes = bytes.fromhex(found.sha256), found.phash or 0, found.pdq or bytes(32), turned
+    return *hashes, found.pdq_quality or 0, found.colours, vector
 
 
 @functools.cache
@@ -202,7 +205,7 @@ def tie_on_white(path: Path) -> tuple[bool, bool] | None:
         return None
     none = np.zeros(1, np.bool_)
     stored, white = (_hashes(none.astype(np.int64), none, [_row(file, None)]) for file in (data, bmp(picture)))
-    return bool(stored.known[0]), not MEASURES[_COMBINED].distance(stored, white)[0, 0]
+    return bool(stored.known[0]), not MEASURES["dedup"].distance(stored, white)[0, 0]
 
 
 def _on_white(found: list[tuple[bool, bool] | None]) -> str:
@@ -222,7 +225,7 @@ def _heaps(paths: list[Path], found: list[tuple[bool, list[Row]]]) -> dict[str, 
 
 
 def _hashes(topic: np.ndarray, symmetric: np.ndarray, rows: list[Row]) -> Hashes:
-    sha256, phash, pdq, turned, quality, vector = zip(*rows, strict=True)
+    sha256, phash, pdq, turned, quality, colours, vector = zip(*rows, strict=True)
     return Hashes(
         topic=topic,
         symmetric=symmetric,
@@ -231,6 +234,8 @@ def _hashes(topic: np.ndarray, symmetric: np.ndarray, rows: list[Row]) -> Hashes
         pdq=np.frombuffer(b"".join(pdq), np.uint64).reshape(-1, 4),
         turned=np.frombuffer(b"".join(turned), np.uint64).reshape(-1, 8, 4),
         known=np.array(quality) >= DEFAULT.pdq_min_quality,
+        colours=np.frombuffer(b"".join(one or bytes(48) for one in colours), np.uint8).reshape(-1, 48),
+        opaque=np.array([one is not None for one in colours]),
         vector=np.stack(vector),
     )
 
@@ -246,7 +251,7 @@ def _scored(heap: tuple[str, Hashes], originals: Hashes) -> dict[Key, Tally]:
         first = np.arange(len(copies)) % 2 == 0
         halves = (first & ~originals.symmetric, ~first & ~originals.symmetric, ~first)
         for pictures, chosen in zip(HALVES, halves, strict=True):
-            for name, measure in _CONFIRMED.items():
+            for name, measure in RULES.items():
                 found[pictures, change, name] = tally(measure, originals[chosen], copies[chosen])
     return found
 
@@ -255,7 +260,7 @@ def _lines(pictures: str, change: str, measure: str, found: Tally) -> Iterator[L
     scale = COSINE_STEPS if measure == "embedding" else 1
     planted, right, wrong = int(found.own.sum()), np.cumsum(found.own), np.cumsum(found.wrong)
     columns = np.stack(_shares(found), axis=1).round(5).tolist()
-    for radius, shares in enumerate(columns[:1] if measure == _COMBINED else columns):
+    for radius, shares in enumerate(columns[:1] if measure == "dedup" else columns):
         counts = [planted, int(right[radius]), int(wrong[radius]), int(found.own[-1])]
         yield Line._make([pictures, change, measure, radius / scale, *shares, *counts])
 
@@ -284,19 +289,19 @@ def _print(pictures: str, tallies: dict[Key, Tally]) -> None:
         f"\nPictures: {pictures}. The least radius of recall {AIM['recall']}, and its precision (aim {AIM['precision']})"
     )
     for change in EASY:
-        cells = [_reach(tallies[pictures, change, name], name) for name in measures if name != _COMBINED]
+        cells = [_reach(tallies[pictures, change, name], name) for name in measures if name != "dedup"]
         print(f"{change:16}" + "".join(f"  {cell:27}" for cell in cells))
 
 
 def _print_choice(pictures: str, tallies: dict[Key, Tally]) -> None:
-    """By pHash's radius and PDQ's confirming one: least recall and precisions of the easy copies, brighter and darker aside."""
+    """Of each rule, the least recall and precisions of the easy copies, brighter and darker aside."""
     even = [change for change in EASY if not change.startswith("brightness")]
-    print(f"\nPictures: {pictures}. Least recall, precision, precision across topics, by PDQ's confirming radius")
-    print(" " * 16 + "".join(f"  {radius:<20}" for radius in CHOICES))
-    for name in _CONFIRMED:
-        shares = np.min([_shares(tallies[pictures, change, name])[:3] for change in even], axis=0)
-        cells = [" ".join(f"{share:6.4f}" for share in shares[:, radius]) for radius in CHOICES]
-        print(f"{name:16}" + "".join(f"  {cell}" for cell in cells))
+    print(f"\nPictures: {pictures}. Least recall, precision, precision across topics, by rule")
+    for name in RULES:
+        shares = np.min(
+            [[column[0] for column in _shares(tallies[pictures, change, name])[:3]] for change in even], axis=0
+        )
+        print(f"{name:20}" + " ".join(f"{share:6.4f}" for share in shares))
 
 
 def _headed(measure: str) -> str:

@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from fairshard.schemas.config import Dedup
+from fairshard.udfs.colours import colour_distance
+from fairshard.udfs.leaders import Closeness
 
 Bits = NDArray[np.uint64]
 Counts = NDArray[np.int64]
@@ -29,6 +32,8 @@ class Hashes:
         pdq: uint64[n, 4].
         turned: uint64[n, 8, 4], PDQ of all orientations.
         known: bool[n], whether PDQ's quality allows comparing.
+        colours: uint8[n, 48].
+        opaque: bool[n], whether the colours are known.
         vector: float32[n, d] of unit length; d is 0 where there is no model.
     """
 
@@ -39,6 +44,8 @@ class Hashes:
     pdq: Bits
     turned: Bits
     known: NDArray[np.bool_]
+    colours: NDArray[np.uint8]
+    opaque: NDArray[np.bool_]
     vector: NDArray[np.float32]
 
     def __len__(self) -> int:
@@ -130,29 +137,26 @@ def cosine_steps(left: Hashes, right: Hashes) -> NDArray:
     return steps.clip(0, 2 * COSINE_STEPS).astype(np.int64)
 
 
-def confirmed(phash_radius: int, pdq_radius: int) -> Callable[[Hashes, Hashes], NDArray]:
-    """PDQ bits of pictures near by pHash or PDQ, and 256 elsewhere: at a radius, what PDQ confirms of what was found."""
-
-    def apart(left: Hashes, right: Hashes) -> NDArray:
-        bits = pdq_bits(left, right)
-        return np.where((phash_bits(left, right) <= phash_radius) | (bits <= pdq_radius), bits, 256).astype(np.uint16)
-
-    return apart
-
-
 def untied(dedup: Dedup) -> Callable[[Hashes, Hashes], NDArray]:
-    """A distance of 0 where equal bytes, pHash or PDQ tie two pictures, as ``dedup`` does, and 1 elsewhere."""
+    """A distance of 0 where equal bytes, or hashes and colours tie two pictures, as ``dedup`` does, and 1 elsewhere."""
+    close = Closeness.of(dedup)
 
     def apart(left: Hashes, right: Hashes) -> NDArray:
-        near = np.zeros((len(left), len(right)), np.bool_)
-        bits = pdq_bits(left, right)
-        if dedup.phash_max_distance is not None:
-            near |= phash_bits(left, right) <= dedup.phash_max_distance
-            if dedup.confirming_pdq_max_distance is not None:
-                near &= bits <= dedup.confirming_pdq_max_distance
-        if dedup.pdq_max_distance is not None:
-            near |= bits <= dedup.pdq_max_distance
-        near &= left.known[:, None] & right.known
+        phash, bits = phash_bits(left, right), pdq_bits(left, right)
+        known = left.known[:, None] & right.known
+        near = np.zeros(known.shape, np.bool_)
+        if close.phash_radius is not None:
+            near |= (phash <= close.phash_radius) & (bits <= (close.confirming_radius or 256))
+        if close.pdq_radius is not None:
+            near |= bits <= close.pdq_radius
+        near &= known
+        if close.colour_radius is not None:
+            near[near] = _colours(left, right, near, spared=2, unknown=0) <= close.colour_radius
+        if close.alike.colour_radius is not None:
+            further = np.where(known, close.alike.pdq_radius, close.confirming_radius or 0)
+            alike = (phash <= close.alike.phash_radius) & (bits <= further) & ~near
+            alike[alike] = _colours(left, right, alike, spared=0, unknown=256) <= close.alike.colour_radius
+            near |= alike
         return (~(near | (left.sha256[:, None] == right.sha256))).astype(np.uint8)
 
     return apart
@@ -196,3 +200,17 @@ def _pdq_bits(left: Bits, right: Bits) -> NDArray[np.uint16]:
     for word in range(left.shape[1]):
         found += np.bitwise_count(left[:, None, word] ^ right[:, word])
     return found
+
+
+def _colours(left: Hashes, right: Hashes, chosen: NDArray[np.bool_], spared: int, unknown: int) -> Counts:
+    """Distances of the colours of the chosen pairs."""
+    rows, columns = np.nonzero(chosen)
+    pictures = ((left, rows), (right, columns))
+    one, other = (
+        pa.Array.from_buffers(pa.binary(48), len(at), [None, pa.py_buffer(side.colours[at].tobytes())]).cast(
+            pa.binary()
+        )
+        for side, at in pictures
+    )
+    levels = colour_distance(one, other, pa.repeat(pa.scalar(spared, pa.int32()), len(rows))).to_numpy()
+    return np.where(left.opaque[rows] & right.opaque[columns], levels, unknown)

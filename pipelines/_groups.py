@@ -63,7 +63,7 @@ SELECT DISTINCT lesser_id AS pair_id, lesser_id AS group_id FROM directed
 LARGE_GROUP = "SELECT group_id FROM chained GROUP BY group_id HAVING count(*) > $most"
 IN_LARGE_GROUP = """
 SELECT chained.group_id, picture.pair_id, picture.pixels, picture.sha256, picture.phash,
-       picture.pdq_0, picture.pdq_1, picture.pdq_2, picture.pdq_3
+       picture.pdq_0, picture.pdq_1, picture.pdq_2, picture.pdq_3, picture.colours, picture.flat
 FROM picture JOIN chained ON picture.pair_id = chained.pair_id
 JOIN large_group ON chained.group_id = large_group.group_id
 """

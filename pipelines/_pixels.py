@@ -19,7 +19,9 @@ if TYPE_CHECKING:  # aiohttp is an extra
     from ._answer import Fetched, Hop
     from ._stored import Stored
 
-_OF_PRINTS = ("mime", "size_bytes", "width_px", "height_px", "sha256", "md5", "phash", "pdq", "pdq_quality")
+_OF_PRINTS = (
+    "mime", "size_bytes", "width_px", "height_px", "sha256", "md5", "phash", "pdq", "pdq_quality", "colours",
+)  # fmt: skip
 _VALIDATOR_CHARS = 500
 
 

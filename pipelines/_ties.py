@@ -2,7 +2,7 @@
 
 Where a picture occurs very often, as a logo or an empty page does, the ties of all its copies would be as many as
 their pairs. So equal hashes are tied to the first of them alone, and only the first is searched with (for pHash, see
-``_confirmed.py``). And where more than ``_CROWD`` different PDQ hashes share a word of 64 bits, which unrelated
+``_confirmed.py``). Pictures in other colours have other firsts. And where more than ``_CROWD`` different PDQ hashes share a word of 64 bits, which unrelated
 pictures do not, those within half of the radius of the first, so within the radius of each other, are tied to it and
 not searched with either. What is near one of those but not near the first is then not tied to them; where groups that
 large are split by distance to their keeper anyway, that is no loss.
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from ..schemas.config import Dedup
 from ..udfs.bands import PDQ_WORDS
+from ..udfs.leaders import Closeness
 from . import _near
 from ._confirmed import confirmed_ties
 from ._engine import Engine
@@ -26,8 +26,8 @@ WHERE pair_id <> first_id
 """
 
 PDQ_FIRST = """
-SELECT pdq_0, pdq_1, pdq_2, pdq_3, min(pair_id) AS first_id
-FROM picture WHERE pdq_0 IS NOT NULL GROUP BY pdq_0, pdq_1, pdq_2, pdq_3
+SELECT pdq_0, pdq_1, pdq_2, pdq_3, colours, min(pair_id) AS first_id
+FROM picture WHERE pdq_0 IS NOT NULL AND NOT flat GROUP BY pdq_0, pdq_1, pdq_2, pdq_3, colours
 """
 ALL_PDQ_WORD = """
 SELECT first_id AS pair_id, 0 AS word, pdq_0 AS bits FROM pdq_first
@@ -64,44 +64,53 @@ SELECT all_word.pair_id, all_word.word, all_word.bits
 FROM all_word LEFT JOIN represented ON all_word.pair_id = represented.pair_id
 WHERE represented.pair_id IS NULL
 """
-PDQ_TIE = """
+PDQ_NEAR = """
 SELECT first_id AS left_id, pair_id AS right_id
 FROM picture JOIN pdq_first
   ON picture.pdq_0 = pdq_first.pdq_0 AND picture.pdq_1 = pdq_first.pdq_1
  AND picture.pdq_2 = pdq_first.pdq_2 AND picture.pdq_3 = pdq_first.pdq_3
+ AND picture.colours IS NOT DISTINCT FROM pdq_first.colours AND NOT picture.flat
 WHERE pair_id <> first_id
 UNION ALL
 SELECT first_id AS left_id, pair_id AS right_id FROM represented
 UNION ALL
 SELECT left_id, right_id FROM near
 """
+PDQ_TIE = """
+SELECT left_id, right_id
+FROM pdq_near
+JOIN picture AS one ON left_id = one.pair_id
+JOIN picture AS other ON right_id = other.pair_id
+WHERE coalesce(colour_distance(one.colours, other.colours, 2) <= $colour, TRUE)
+"""
 
 _CROWD = 1_000
 
 
-def ties(engine: Engine, config: Dedup, alike: pa.Table | None = None) -> None:
+def ties(engine: Engine, close: Closeness, semantic: pa.Table | None = None) -> None:
     """Name ``tie`` on an engine: left_id and right_id of pictures that count as the same.
 
-    Needs the relation ``picture``: pair_id, sha256, and the hashes, null where they are not to be compared.
-    ``alike``: left_id and right_id of what a model finds alike, if it was asked.
+    Needs the relation ``picture``: pair_id, sha256, the hashes, null where they are not to be compared, colours, flat.
+    ``semantic``: left_id and right_id of what a model finds alike, if it was asked.
     """
     kinds = []
-    if alike is not None:
-        engine.register("semantic_tie", alike)
+    if semantic is not None:
+        engine.register("semantic_tie", semantic)
         kinds.append("semantic_tie")
-    if config.exact:
+    if close.exact:
         engine.step("sha256_first", SHA256_FIRST)
         engine.step("sha256_tie", SHA256_TIE)
         kinds.append("sha256_tie")
-    if config.phash_max_distance is not None:
-        confirmed_ties(engine, config.phash_max_distance, config.confirming_pdq_max_distance)
+    if close.phash_radius is not None:
+        confirmed_ties(engine, close)
         kinds.append("phash_tie")
-    if config.pdq_max_distance is not None:
+    if close.pdq_radius is not None:
         engine.step("pdq_first", PDQ_FIRST, keep=True)
         engine.step("all_word", ALL_PDQ_WORD, keep=True)
-        _represent(engine, config.pdq_max_distance // 2)
-        _near.near(engine, PDQ_WORDS, config.pdq_max_distance)
-        engine.step("pdq_tie", PDQ_TIE, keep=True)
+        _represent(engine, close.pdq_radius // 2)
+        _near.near(engine, PDQ_WORDS, close.pdq_radius)
+        engine.step("pdq_near", PDQ_NEAR)
+        engine.step("pdq_tie", PDQ_TIE, keep=True, colour=close.colour_radius)
         kinds.append("pdq_tie")
     none = "SELECT CAST(0 AS BIGINT) AS left_id, CAST(0 AS BIGINT) AS right_id WHERE FALSE"
     engine.step(

@@ -1,9 +1,11 @@
 """dedup: one pair of every group that shows the same, or nearly the same, picture.
 
 Two pictures are tied if their original bytes are equal; if their PDQ differs by few bits; or if their pHash does and
-PDQ, with a wider radius, does not contradict it. The config has the three radii. A picture whose PDQ quality is too
-low is so flat that any other would resemble it: neither perceptual hash is compared, and only equal bytes tie it; nor
-is the pHash of a picture without PDQ, unless the config lets pHash decide alone. Where the config names a model, two
+PDQ, with a wider radius, does not contradict it; unless their colours differ. Where colours are alike, the hashes may be
+further apart. The config has the radii. A picture whose PDQ quality is too low is so flat that any other would resemble
+it: only equal bytes tie it, or like colours with near hashes. Colours of a picture with transparency are not known, and
+neither contradict nor are alike. Nor is the pHash compared of a picture without PDQ, unless the config lets pHash decide
+alone. Where the config names a model, two
 are also tied if what it sees in them is within a cosine distance. Ties chain into groups. The keeper of a group is the
 pair whose original has the most pixels, then the lowest pair_id; all others are dropped.
 
@@ -40,15 +42,19 @@ WRITES = ("embedding", "score", "duplicate", "dropped")
 
 # A hash that is not to be compared is null from here on.
 PICTURE = """
-SELECT alive.pair_id, image.sha256,
-       coalesce(CAST(image.width_px AS BIGINT) * image.height_px, 0) AS pixels,
-       CASE WHEN image.pdq_quality >= $min_quality AND ($phash_alone OR pdq_word(image.pdq, 0) IS NOT NULL)
-            THEN image.phash END AS phash,
-       pdq_word(CASE WHEN image.pdq_quality >= $min_quality THEN image.pdq END, 0) AS pdq_0,
-       pdq_word(CASE WHEN image.pdq_quality >= $min_quality THEN image.pdq END, 1) AS pdq_1,
-       pdq_word(CASE WHEN image.pdq_quality >= $min_quality THEN image.pdq END, 2) AS pdq_2,
-       pdq_word(CASE WHEN image.pdq_quality >= $min_quality THEN image.pdq END, 3) AS pdq_3
-FROM alive JOIN image ON alive.pair_id = image.pair_id
+SELECT pair_id, sha256, pixels, colours, flat,
+       CASE WHEN $phash_alone OR pdq_word(pdq, 0) IS NOT NULL THEN phash END AS phash,
+       pdq_word(pdq, 0) AS pdq_0, pdq_word(pdq, 1) AS pdq_1, pdq_word(pdq, 2) AS pdq_2, pdq_word(pdq, 3) AS pdq_3
+FROM (
+    SELECT alive.pair_id, image.sha256, image.colours,
+           coalesce(CAST(image.width_px AS BIGINT) * image.height_px, 0) AS pixels,
+           coalesce(image.pdq_quality < $min_quality, TRUE) AS flat,
+           CASE WHEN image.pdq_quality >= $min_quality OR ($flat_too AND image.colours IS NOT NULL)
+                THEN image.phash END AS phash,
+           CASE WHEN image.pdq_quality >= $min_quality OR ($flat_too AND image.colours IS NOT NULL)
+                THEN image.pdq END AS pdq
+    FROM alive JOIN image ON alive.pair_id = image.pair_id
+) AS comparable
 """
 
 MEMBER = """
@@ -63,6 +69,8 @@ SELECT member.pair_id, member.group_id, keeper.pair_id AS keeper_id,
        CAST(bit_count(xor(member.phash, keeper.phash)) AS INTEGER) AS phash_distance,
        CAST(bit_count(xor(member.pdq_0, keeper.pdq_0)) AS INTEGER) + bit_count(xor(member.pdq_1, keeper.pdq_1))
            + bit_count(xor(member.pdq_2, keeper.pdq_2)) + bit_count(xor(member.pdq_3, keeper.pdq_3)) AS pdq_distance,
+       member.flat OR keeper.flat AS flat, colour_distance(member.colours, keeper.colours, 2) AS colour_distance,
+       colour_distance(member.colours, keeper.colours, 0) AS most_colour_distance,
        resemblance.thousandths
 FROM member JOIN member AS keeper ON member.group_id = keeper.group_id AND keeper.place = 1
 LEFT JOIN resemblance ON member.pair_id = resemblance.pair_id
@@ -70,12 +78,19 @@ LEFT JOIN resemblance ON member.pair_id = resemblance.pair_id
 
 DUPLICATE = """
 SELECT pair_id, group_id, keeper_id,
-       CASE WHEN same THEN 'exact' WHEN phash_distance <= $phash_radius AND confirmed THEN 'phash'
-            WHEN pdq_distance <= $pdq_radius THEN 'pdq'
+       CASE WHEN same THEN 'exact' WHEN by_phash THEN 'phash' WHEN by_pdq THEN 'pdq'
             WHEN thousandths IS NOT NULL THEN 'semantic' ELSE 'linked' END AS kind,
-       CASE WHEN same THEN 0 WHEN phash_distance <= $phash_radius AND confirmed THEN phash_distance
-            WHEN pdq_distance <= $pdq_radius THEN pdq_distance ELSE thousandths END AS distance
-FROM (SELECT *, $phash_alone OR pdq_distance <= $confirming AS confirmed FROM compared) AS told
+       CASE WHEN same THEN 0 WHEN by_phash THEN phash_distance WHEN by_pdq THEN pdq_distance
+            ELSE thousandths END AS distance
+FROM (
+    SELECT *,
+           (NOT flat AND phash_distance <= $phash_radius AND ($phash_alone OR pdq_distance <= $confirming)
+               AND coalesce(colour_distance <= $colour, TRUE))
+           OR (most_colour_distance <= $alike_colour AND phash_distance <= $alike_phash
+               AND pdq_distance <= CASE WHEN flat THEN $confirming ELSE $alike_pdq END) AS by_phash,
+           NOT flat AND pdq_distance <= $pdq_radius AND coalesce(colour_distance <= $colour, TRUE) AS by_pdq
+    FROM compared
+) AS told
 """
 
 DROPPED = """
@@ -97,7 +112,6 @@ def run(work: Work) -> None:
         StageError: it cannot be loaded, or makes no numbers of a picture.
     """
     config, model = work.job.config.dedup, embedding_model(work.job)
-    radius = config.embedding_max_distance or 0.0  # given where there is a model
     identity = model and model.identity()
     task = work.task("dedup", "all", work.fingerprint("dedup", config, identity))
     if task.done:
@@ -109,25 +123,24 @@ def run(work: Work) -> None:
     if model and identity:
         embeddings(work, model, identity)
     with task:
-        engine = work.engine
-        confirming = config.confirming_pdq_max_distance
-        alone = {"phash_alone": confirming is None}
-        engine.step("picture", PICTURE, keep=True, min_quality=config.pdq_min_quality, **alone)
-        vectors, alike = _alike(work, task, model) if model else (None, None)
-        ties(engine, config, alike)
+        engine, close = work.engine, Closeness.of(config)
+        confirming, alike = close.confirming_radius, close.alike
+        alone, flat_too = {"phash_alone": confirming is None}, alike.colour_radius is not None
+        engine.step("picture", PICTURE, keep=True, min_quality=config.pdq_min_quality, flat_too=flat_too, **alone)
+        vectors, semantic = _semantic_ties(work, task, model) if model else (None, None)
+        ties(engine, close, semantic)
         group(engine)
-        close = Closeness(config.exact, config.phash_max_distance, config.pdq_max_distance, radius, confirming)
         task.extra["split_groups"] = _reported(split(engine, config.split_above, close, vectors))
         engine.step("member", MEMBER, keep=True)
-        engine.register("resemblance", _semantic.resemblance(engine, vectors, radius))
-        engine.step("compared", COMPARED, exact=config.exact)
-        radii = {"phash_radius": config.phash_max_distance, "pdq_radius": config.pdq_max_distance}
-        engine.step("found", DUPLICATE, keep=True, confirming=confirming, **alone, **radii)
+        engine.register("resemblance", _semantic.resemblance(engine, vectors, close.cosine_radius))
+        engine.step("compared", COMPARED, exact=close.exact)
+        radii = {"phash_radius": close.phash_radius, "pdq_radius": close.pdq_radius, "colour": close.colour_radius}
+        engine.step("found", DUPLICATE, keep=True, confirming=confirming, **alone, **radii, **alike.params())
         work.write(task, "duplicate", "SELECT * FROM found")
         work.write(task, "dropped", DROPPED)
 
 
-def _alike(work: Work, task: Task, model: ClipModel) -> tuple[Vectors, pa.Table]:
+def _semantic_ties(work: Work, task: Task, model: ClipModel) -> tuple[Vectors, pa.Table]:
     """What the model sees, and the ties by it. Writes the clusters."""
     config = work.job.config.dedup
     radius = config.embedding_max_distance or 0.0

@@ -179,7 +179,12 @@ class Dedup:
         phash_max_distance: bits out of 64; null switches it off.
         confirming_pdq_max_distance: bits out of 256 in which PDQ may differ where pHash is near; null: pHash ties alone.
         pdq_max_distance: bits out of 256; null switches it off.
-        pdq_min_quality: pictures with less are too flat to be compared by either hash.
+        colour_max_distance: levels of 256 by which colours may differ where hashes are near; null: they are not asked.
+        alike_colour_max_distance: levels within which colours are alike: then hashes may be further apart, and pictures
+            of low quality are compared; null: not.
+        alike_phash_max_distance: bits out of 64, where colours are alike.
+        alike_pdq_max_distance: bits out of 256, likewise.
+        pdq_min_quality: pictures with less are too flat to be compared by hash, unless their colours are alike.
         embedding_model: run folder of ``fairshard train`` or checkpoint of open_clip's, to compare pictures by what
             they show, too; null: they are not.
         embedding_architecture: of a checkpoint: its name in open_clip, or its JSON file.
@@ -193,6 +198,10 @@ class Dedup:
     phash_max_distance: int | None = 2
     confirming_pdq_max_distance: int | None = 66
     pdq_max_distance: int | None = 31
+    colour_max_distance: int | None = 24
+    alike_colour_max_distance: int | None = 16
+    alike_phash_max_distance: int = 4
+    alike_pdq_max_distance: int = 84
     pdq_min_quality: int = 50
     embedding_model: str | None = None
     embedding_architecture: str | None = None

@@ -60,6 +60,8 @@ def check(config: Config, where: str) -> None:
         },
         "dedup": {
             "phash_max_distance": 0, "confirming_pdq_max_distance": 0, "pdq_max_distance": 0, "pdq_min_quality": 0,
+            "colour_max_distance": 0, "alike_colour_max_distance": 0, "alike_phash_max_distance": 0,
+            "alike_pdq_max_distance": 0,
             "embedding_max_distance": 0, "embedding_clusters": 1,
         },
         "audit": {
@@ -76,6 +78,8 @@ def check(config: Config, where: str) -> None:
         "dedup": {
             # beyond, unlike ones meet
             "phash_max_distance": 31, "confirming_pdq_max_distance": 127, "pdq_max_distance": 127,
+            "alike_phash_max_distance": 31, "alike_pdq_max_distance": 127,
+            "colour_max_distance": 255, "alike_colour_max_distance": 255,
             "embedding_max_distance": 1,
             "embedding_clusters": 4096,  # more would make the table of their distances large
         },

@@ -191,6 +191,11 @@ IMAGE = Table(
             _optional("pdq", pa.binary(), "256-bit PDQ, 32 bytes, the bits ThreatExchange prints"),
             _optional("pdq_quality", pa.int32(), "PDQ quality, 0 to 100"),
             _optional(
+                "colours",
+                pa.binary(),
+                "Mean colours of 4 by 4 cells, 48 bytes, row by row in RGB; null also of pictures with transparency",
+            ),
+            _optional(
                 "pdq_dihedral",
                 pa.binary(),
                 "PDQ of the eight flips and rotations, 8 times 32 bytes; made where the policy asks for it",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import bands, evidence, hashing, iscc, language, shingles, text, urls
+from . import bands, colours, evidence, hashing, iscc, language, shingles, text, urls
 from .arrow import Udf
 
 UDFS: tuple[Udf, ...] = (
@@ -25,6 +25,7 @@ UDFS: tuple[Udf, ...] = (
     language.language_score,
     hashing.phash_distance,
     hashing.pdq_distance,
+    colours.colour_distance,
     hashing.phash_bits,
     hashing.hex_bytes,
     hashing.pdq_turn,

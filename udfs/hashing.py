@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from .arrow import pc, udf
+from .colours import colours
 from .decoding import MAX_PIXELS, Decoded, Undecodable, decode, media_type
 from .pdq import pdq, pdq_dihedral, pdq_with_dihedral
 from .phash import phash, phash_hex
@@ -40,6 +41,7 @@ class Fingerprint:
         phash: signed 64-bit integer with the bits of ``imagehash.phash``.
         pdq: 32 bytes whose ``hex()`` is what ThreatExchange prints.
         pdq_quality: 0 to 100.
+        colours: 48 bytes, see ``colours``; None also of a picture with transparency, which has none to compare.
         pdq_dihedral: PDQ of all eight orientations, if asked for.
         error: one of ``decoding.REASONS``; None where the bytes were decoded.
         error_detail: what was found, for people.
@@ -55,6 +57,7 @@ class Fingerprint:
     phash: int | None = None
     pdq: bytes | None = None
     pdq_quality: int | None = None
+    colours: bytes | None = None
     pdq_dihedral: tuple[bytes, ...] | None = None
     error: str | None = None
     error_detail: str | None = None
@@ -62,7 +65,7 @@ class Fingerprint:
 
 
 def fingerprint(data: bytes, *, max_pixels: int = MAX_PIXELS, dihedral: bool = False) -> Fingerprint:
-    """All hashes of an original, from one decoding.
+    """All hashes of an original and its colours, from one decoding.
 
     Args: data: the whole file. max_pixels: see ``decode``. dihedral: also PDQ of the other seven orientations.
     Returns: a row with ``error`` set where the bytes cannot be decoded. Raises nothing.
@@ -84,6 +87,7 @@ def fingerprint(data: bytes, *, max_pixels: int = MAX_PIXELS, dihedral: bool = F
         phash=phash(picture.luma),
         pdq=code,
         pdq_quality=quality,
+        colours=colours(picture.rgb) if picture.alpha is None else None,
         pdq_dihedral=tuple(turns) if turns else None,
         decoded=picture,
     )

@@ -28,8 +28,8 @@ def scores(load) -> ModuleType:
     return load("duplicates_scores")
 
 
-def hashes(scores, phash, topic=None, known=None, seed=0):
-    """Pictures with these pHashes; all else is random."""
+def hashes(scores, phash, topic=None, known=None, colours=None, seed=0):
+    """Pictures with these pHashes, each of one level of grey if known; all else is random."""
     rng, count = np.random.default_rng(seed), len(phash)
     turned = rng.integers(0, 2**63, (count, 8, 4), np.uint64)
     return scores.Hashes(
@@ -40,6 +40,10 @@ def hashes(scores, phash, topic=None, known=None, seed=0):
         pdq=turned[:, 0],
         turned=turned,
         known=np.ones(count, np.bool_) if known is None else np.array(known),
+        colours=np.zeros((count, 48), np.uint8)
+        if colours is None
+        else np.repeat(np.array(colours, np.uint8), 48).reshape(-1, 48),
+        opaque=np.full(count, colours is not None),
         vector=np.zeros((count, 0), np.float32),
     )
 
@@ -119,8 +123,17 @@ def test_phash_is_confirmed_by_pdq(scores):
     for confirming, apart in ((64, [0, 0, 0]), (63, [0, 0, 1]), (11, [0, 1, 1])):
         rule = Dedup(phash_max_distance=1, confirming_pdq_max_distance=confirming, pdq_max_distance=None)
         assert scores.untied(rule)(one, one)[0].tolist() == apart
-    assert scores.confirmed(1, 0)(one, one)[0].tolist() == [0, 12, 64]
-    assert scores.confirmed(0, 12)(one, one)[0].tolist() == [0, 12, 256]
+
+
+def test_colours_contradict_or_are_alike(scores):
+    """Of one PDQ; the last is 4 bits of pHash from the others, and the last but one is flat."""
+    one = hashes(scores, [0, 0, 0, 0, 0b1111], known=[True, True, True, False, True], colours=[100, 116, 170, 100, 100])
+    one = scores.Hashes(**{**vars(one), "pdq": np.zeros_like(one.pdq)})
+    assert scores.untied(Dedup())(one, one)[0].tolist() == [0, 0, 1, 0, 0]
+    assert scores.untied(Dedup(colour_max_distance=None))(one, one)[0].tolist() == [0, 0, 0, 0, 0]
+    assert scores.untied(Dedup(alike_colour_max_distance=None))(one, one)[0].tolist() == [0, 0, 1, 1, 0]
+    unknown = scores.Hashes(**{**vars(one), "opaque": np.zeros(5, np.bool_)})
+    assert scores.untied(Dedup(pdq_max_distance=None))(unknown, unknown)[0].tolist() == [0, 0, 0, 1, 1]
 
 
 def test_cosine_is_rounded_up_to_a_step(scores):

@@ -16,8 +16,12 @@ def test_the_radii_are_the_defaults():
     phash, confirming = config.phash_max_distance, config.confirming_pdq_max_distance
     assert f"pHash differs by at most {phash} bits of 64 and their PDQ by at most {confirming}" in PAGE
     assert f"PDQ differs by at most {config.pdq_max_distance} bits of 256" in PAGE
-    assert f"**{phash}, {confirming}**" in PAGE  # the row of the table that it was chosen from
-    assert f"no picture of PDQ quality below {config.pdq_min_quality}" in PAGE
+    assert f"by more than {config.colour_max_distance} levels of 256" in PAGE
+    alike, further, furthest = (getattr(config, f"alike_{of}_max_distance") for of in ("colour", "phash", "pdq"))
+    assert f"by at most {alike}, a pHash within {further} and a PDQ within {furthest} do" in PAGE
+    assert f"**{config.colour_max_distance}, {alike}**" in PAGE  # the row of the table that it was chosen from
+    assert f"picture of PDQ quality below {config.pdq_min_quality} is" in PAGE
+    assert f"with a PDQ within {confirming};" in PAGE
 
 
 def test_near_captions_are_found_as_the_page_says():

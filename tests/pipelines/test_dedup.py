@@ -17,7 +17,12 @@ def flipped(pdq, bits):
     return (int.from_bytes(pdq, "big") ^ ((1 << bits) - 1)).to_bytes(32, "big")
 
 
-def picture(pair_id, sha256=None, phash=None, pdq=None, quality=100, size=(100, 100)):
+def grey(level, cells=()):
+    """Colours that are grey, but for some cells."""
+    return bytes([level] * 48 if not cells else [255 if cell in cells else level for cell in range(16) for _ in "rgb"])
+
+
+def picture(pair_id, sha256=None, phash=None, pdq=None, quality=100, size=(100, 100), colours=None):
     """A picture unlike all others, but for what is given. With a pHash alone, PDQ is near enough to confirm it."""
     rng = random.Random(str(pair_id))
     unlike = rng.getrandbits(64) - 2**63
@@ -28,6 +33,7 @@ def picture(pair_id, sha256=None, phash=None, pdq=None, quality=100, size=(100, 
         "phash": unlike if phash is None else phash,
         "pdq": pdq or (rng.randbytes(32) if phash is None else confirming),
         "pdq_quality": quality,
+        "colours": colours,
         "width_px": size[0],
         "height_px": size[1],
     }
@@ -137,6 +143,63 @@ def test_how_far_pdq_may_differ_where_phash_is_near(make_duckdb_work, config, fo
     assert {row[2] for pair_id, row in duplicate.items() if pair_id > 1} <= {"phash"}
 
 
+@pytest.mark.parametrize("split_above", [None, 1])
+def test_colours_contradict_hashes_or_let_them_be_further_apart_on_every_engine(make_work, split_above):
+    near, turned = flipped(UNLIKE, 20), PDQ[::-1]
+    images = [
+        picture(1, phash=0, pdq=PDQ, colours=grey(100), size=(300, 300)),
+        picture(2, phash=1, pdq=flipped(PDQ, 50), colours=grey(100, cells=(3, 9))),  # a logo
+        picture(3, phash=0, pdq=PDQ, colours=grey(180), size=(200, 200)),  # of another colour
+        picture(4, phash=0, pdq=PDQ, colours=grey(180)),
+        picture(5, phash=0b1111, pdq=flipped(PDQ, 84), colours=grey(116)),  # far and alike
+        picture(6, phash=0b1111 << 9, pdq=flipped(PDQ[::-1], 84)[::-1], colours=grey(100, cells=(3,))),  # far and not alike
+        picture(10, phash=-1, pdq=UNLIKE, colours=grey(50), size=(300, 300), quality=49),  # flat
+        picture(11, phash=-2, pdq=flipped(UNLIKE, 60), colours=grey(50), quality=0),
+        picture(12, phash=-3, pdq=flipped(UNLIKE[::-1], 61)[::-1], colours=grey(50), quality=49),  # PDQ does not confirm
+        picture(13, phash=-1, pdq=UNLIKE, colours=grey(50, cells=(0,)), quality=49),
+        picture(14, phash=-1, pdq=UNLIKE, quality=49),
+        picture(20, phash=77 << 40, pdq=near[::-1], colours=grey(10)), picture(21, phash=77 << 40, pdq=near[::-1]),
+        picture(30, pdq=turned, colours=grey(9)), picture(31, pdq=flipped(turned, 31), colours=grey(9, cells=(1, 2))),
+        picture(32, pdq=flipped(turned, 31), colours=grey(90)),
+    ]  # fmt: skip
+    duplicate, _ = run(make_work, images, {"phash_max_distance": 2, "split_above": split_above})
+    assert {n: row[1:] for n, row in duplicate.items()} == {
+        1: (1, "exact", 0), 2: (1, "phash", 1), 5: (1, "phash", 4),
+        3: (3, "exact", 0), 4: (3, "phash", 0),
+        10: (10, "exact", 0), 11: (10, "phash", 1),
+        20: (20, "exact", 0), 21: (20, "phash", 0),
+        30: (30, "exact", 0), 31: (30, "pdq", 31),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ({}, {1, 2, 3, 4}),
+        ({"colour_max_distance": None}, {1, 2, 3, 4, 5}),
+        ({"colour_max_distance": 120}, {1, 2, 3, 4, 5}),
+        ({"alike_colour_max_distance": None}, {1, 2}),
+        ({"alike_colour_max_distance": 0}, {1, 2}),
+        ({"alike_phash_max_distance": 2}, {1, 2, 4}),
+        ({"alike_pdq_max_distance": 63}, {1, 2, 4}),
+        ({"confirming_pdq_max_distance": None}, {1, 2}),
+        ({"phash_max_distance": None}, {1, 2}),
+        ({"phash_max_distance": None, "pdq_max_distance": None}, set()),
+    ],
+)
+def test_how_far_colours_may_differ(make_duckdb_work, config, found):
+    """The third is further from the first by pHash, the fourth flat, the fifth of another colour."""
+    images = [picture(1, phash=0, pdq=PDQ, colours=grey(100), size=(300, 300))]
+    images += [picture(2, phash=0, pdq=PDQ, colours=grey(100))]
+    images += [picture(3, phash=7, pdq=flipped(PDQ, 64), colours=grey(101))]
+    images += [
+        picture(4, phash=0, pdq=PDQ, quality=9, colours=grey(101)),
+        picture(5, phash=0, pdq=PDQ, colours=grey(220)),
+    ]
+    duplicate, _ = run(make_duckdb_work, images, {"phash_max_distance": 2, "alike_colour_max_distance": 1, **config})
+    assert set(duplicate) == found
+
+
 def test_one_url_with_two_captions_is_one_picture(make_duckdb_work):
     image = picture(1)
     pairs = [{"pair_id": n, "url_key": "a.example/1.jpg", "caption": str(n)} for n in (1, 2)]
@@ -160,14 +223,14 @@ def test_pairs_dropped_before_are_no_keepers(make_duckdb_work):
 
 def test_a_blank_picture_that_occurs_often_stays_linear(make_duckdb_work):
     blank = {**picture(0, pdq=PDQ, phash=3), "sha256": None}
-    images = [{**blank, "pair_id": n, "sha256": f"{n // 2:064x}"} for n in range(20_000)]
+    images = [{**blank, "pair_id": n, "sha256": f"{n // 2:064x}"} for n in range(100_000)]
     duplicate, dropped = run(make_duckdb_work, images)
-    assert len(duplicate) == 20_000 and set(range(20_000)) - set(dropped) == {0}
+    assert len(duplicate) == 100_000 and set(range(100_000)) - set(dropped) == {0}
 
 
 def test_a_picture_that_occurs_in_many_near_copies_stays_linear(make_duckdb_work, monkeypatch):
-    """100,000 PDQ hashes within two bits of one: all their pairs would be 500 million."""
-    places = itertools.islice(itertools.combinations(range(256), 2), 30_000)
+    """Two bits of 256 can be flipped in 32,640 ways; all pairs of 100,000 pictures would be 5 billion."""
+    places = itertools.islice(itertools.cycle(itertools.combinations(range(256), 2)), 100_000)
     near = [(1 << one | 1 << other).to_bytes(32, "big") for one, other in places]
     other = (2**100 - 1).to_bytes(32, "big")
     images = [picture(n, pdq=pdq) for n, pdq in enumerate([bytes(32), *near, other, flipped(other, 3)])]
@@ -177,7 +240,7 @@ def test_a_picture_that_occurs_in_many_near_copies_stays_linear(make_duckdb_work
         searched.append(engine.rows("SELECT count(*) AS rows FROM word")["rows"][0].as_py()), near(engine, *args),
     ))  # fmt: skip
     duplicate, _ = run(make_duckdb_work, images, config)
-    assert {row[1] for row in duplicate.values()} == {0, 30_001}
+    assert {row[1] for row in duplicate.values()} == {0, 100_001}
     assert len(duplicate) == len(images)
     assert searched[0] < 4 * 1000
 

@@ -15,6 +15,8 @@ def pictures(rows):
         "phash": pa.array([row[1] for row in rows], pa.int64()),
         **words,
         "pdq_3": pa.array([row[2] for row in rows], pa.int64()),
+        "colours": pa.nulls(len(rows), pa.binary()),
+        "flat": pa.repeat(False, len(rows)),
     })  # fmt: skip
 
 
