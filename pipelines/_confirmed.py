@@ -6,8 +6,9 @@ hashes may be further apart, and flat pictures are compared. Pictures that look 
 one before anything is searched, and each pHash is searched with once, whatever goes with it.
 
 One pHash may go with very many looks: of the copies of a logo, or of drawings so simple that pHash cannot tell them
-apart. Where a pHash and those near it go with more than ``_CROWD``, each is compared with the first of each pHash alone, so that time grows with pictures and not with their square. Ties of a crowd that this
-leaves out are found by PDQ's own radius, or not at all.
+apart. Where a pHash and those near it go with more than ``_CROWD``, each is compared with the first of each pHash
+alone, so that time grows with pictures and not with their square. Ties of a crowd that this leaves out are found by
+PDQ's own radius, or not at all.
 """
 
 from __future__ import annotations

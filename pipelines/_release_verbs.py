@@ -44,7 +44,8 @@ def explain(directory: str, url: str | None, pair_id: int | None, as_json: bool)
 def lookup(release: str, as_json: bool, **asked: str | None) -> None:
     """Am I in it? Looks into a release by URL, picture, creator or domain.
 
-    RELEASE may be a folder of releases: each answers, the last of a row of takedowns first. Finds pairs that were left out too, and says why. Exits with 0 if there are any, in or left out, and with 1 if not.
+    RELEASE may be a folder of releases: each answers, the last of a row of takedowns first. Finds pairs that were left
+    out too, and says why. Exits with 0 if there are any, in or left out, and with 1 if not.
 
     \b
     fairshard lookup release --image my_painting.png
@@ -77,8 +78,9 @@ def verify(
 ) -> None:
     """Recount and rehash a release; check it against today's opt-outs. Exits with 1 if something is wrong.
 
-    The releases that takedowns made it from are compared with it, one after the other, if they lie beside it: samples
-    may have gone, with a tombstone, and nothing else may have changed. An opt-out list older than the release's policy allows is used, with a warning.
+    The releases that takedowns made it from are compared with it, one after the other, if they lie beside it: samples may
+    have gone, with a tombstone, and nothing else may have changed. An opt-out list older than the release's policy
+    allows is used, with a warning.
 
     \b
     fairshard verify release

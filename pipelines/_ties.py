@@ -2,10 +2,10 @@
 
 Where a picture occurs very often, as a logo or an empty page does, the ties of all its copies would be as many as
 their pairs. So equal hashes are tied to the first of them alone, and only the first is searched with (for pHash, see
-``_confirmed.py``). Pictures in other colours have other firsts. And where more than ``_CROWD`` different PDQ hashes share a word of 64 bits, which unrelated
-pictures do not, those within half of the radius of the first, so within the radius of each other, are tied to it and
-not searched with either. What is near one of those but not near the first is then not tied to them; where groups that
-large are split by distance to their keeper anyway, that is no loss.
+``_confirmed.py``). Pictures in other colours have other firsts. And where more than ``_CROWD`` different PDQ hashes
+share a word of 64 bits, which unrelated pictures do not, those within half of the radius of the first, so within the
+radius of each other, are tied to it and not searched with either. What is near one of those but not near the first is
+then not tied to them; where groups that large are split by distance to their keeper anyway, that is no loss.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ Every row of every source becomes one ``pair`` or one ``rejected`` row with a re
 normalised part by part, in Arrow, and each part is committed; one SQL pass over the ids of all then finds rows that
 say the same as an earlier one, and the parts are written without them.
 
-Source rows whose canonical URL and cleaned caption are equal are one pair: the first, by source name and
-row, stays; those of img2dataset folders, whose pictures are at hand, come before all others. A caption is cut at ``ingest.caption_max_chars`` characters.
+Source rows whose canonical URL and cleaned caption are equal are one pair: the first, by source name and row, stays;
+those of img2dataset folders, whose pictures are at hand, come before all others. A caption is cut at
+``ingest.caption_max_chars`` characters.
 
 What pages in archives say becomes ``signal`` rows of the pairs found on them, also of a pair that an earlier row of
 any source had brought.

@@ -1,10 +1,10 @@
 """screen: pictures against hash and creator lists, then the policy gate again, with all that fetching has found.
 
-Lists of bytes (md5, sha256) match exactly. Lists of looks (pHash, PDQ) match within the policy's radius, exact to
-the bit; PDQ also in the seven flips and rotations if the policy says so. ISCCs match by either. A picture whose PDQ
+Lists of bytes (md5, sha256) match exactly. Lists of looks (pHash, PDQ) match within the policy's radius, exact to the
+bit; PDQ also in the seven flips and rotations if the policy says so. ISCCs match by either. A picture whose PDQ
 quality is below the policy's is too flat for any look. A URL that redirected into a listed one is opted out as if it
-had been asked for itself, also one that an endpoint names, and so is a picture whose file names a listed creator. The gate then reads every ``signal``
-so far: hash lists, files, response headers, host files, registries.
+had been asked for itself, also one that an endpoint names, and so is a picture whose file names a listed creator. The
+gate then reads every ``signal`` so far: hash lists, files, response headers, host files, registries.
 """
 
 from __future__ import annotations
