@@ -183,5 +183,7 @@ def _registries(job: Job, hashes: Mapping[str, str], rules: Mapping[str, int]) -
         entry["sensitive"] = registry.sensitive
         if not registry.sensitive:
             entry["sha256"] = hashes.get(registry.name)
+        if registry.dated is not None:
+            entry["dated"] = registry.dated
         listed.append(entry)
     return listed

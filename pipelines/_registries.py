@@ -85,7 +85,7 @@ def load_one(registry: Registry, path: str) -> Loaded:
     try:
         with _reached(registry, path):
             fs, plain = file_system(path)
-            changed_at = _changed_at(fs.info(plain))
+            changed_at = _changed_at(fs.info(plain), registry)
             data = fs.cat_file(plain)
         made, lost, left_out = _read(registry, path, data)
     except (BadLine, pa.ArrowException, OSError, ValueError, OverflowError, RecursionError) as error:
@@ -147,7 +147,7 @@ def _check_file(job: Job, registry: Registry, now: datetime) -> None:
         raise _refusal(registry, f"'{registry.path}' is {'empty' if info['type'] == 'file' else 'a folder'}", "a list")
     _check_ending(registry, path)
     limit = registry.max_age_days if registry.max_age_days is not None else job.policy.registry_max_age_days
-    changed = _changed_at(info)
+    changed = _changed_at(info, registry)
     if changed is None:
         raise _refusal(registry, f"the age of '{registry.path}' is not known", "a file with a time of change")
     if now - changed > timedelta(days=limit):
@@ -176,14 +176,15 @@ def _days(age: timedelta) -> str:
     return f"{age.total_seconds() / 86400:.1f} days"
 
 
-def _changed_at(info: dict[str, Any]) -> datetime | None:
+def _changed_at(info: dict[str, Any], registry: Registry) -> datetime | None:
+    """When a list was last changed: by its file, or by its ``dated`` if that is earlier."""
     known = (info.get(name) for name in ("mtime", "LastModified", "last_modified", "created"))
     changed = next((time for time in known if time is not None), None)
     if isinstance(changed, (int, float)):
-        return datetime.fromtimestamp(changed, UTC)
-    if isinstance(changed, datetime):
-        return changed if changed.tzinfo else changed.replace(tzinfo=UTC)
-    return None
+        changed = datetime.fromtimestamp(changed, UTC)
+    file = changed.replace(tzinfo=changed.tzinfo or UTC) if isinstance(changed, datetime) else None
+    stated = datetime.fromisoformat(registry.dated).replace(tzinfo=UTC) if registry.dated else None
+    return min((time for time in (file, stated) if time), default=None)
 
 
 def _refusal(registry: Registry, found: str, expected: str, hint: str = "") -> RegistryError:

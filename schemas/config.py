@@ -46,6 +46,7 @@ class Registry:
         scope: what its keys are; ``hash`` takes md5, sha256, pHash and PDQ, whichever each entry says.
         column: the column that holds the key; the one named after the scope, or ``key``, if not given.
         max_age_days: refuse the run if the file is older; the policy's limit if not given.
+        dated: day of the snapshot, YYYY-MM-DD, where its publisher states one; the file counts as no younger.
         max_malformed: share of its entries that may be unreadable; more end the run (exit code 2).
         sensitive: its keys never appear in anything published.
         pull_from: where ``fairshard pull`` gets the file anew: a path or URL, as ``path``.
@@ -56,6 +57,7 @@ class Registry:
     scope: Scope
     column: str | None = None
     max_age_days: float | None = None
+    dated: str | None = None
     max_malformed: float = 0.05
     sensitive: bool = False
     pull_from: str | None = None

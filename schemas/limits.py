@@ -37,6 +37,12 @@ def check(config: Config, where: str) -> None:
         if not 0 <= registry.max_malformed <= 1:
             found = f"is {registry.max_malformed:g}"
             raise ConfigError(f"{where}.registries[{number}].max_malformed", found, "a share from 0 to 1")
+        if registry.dated is not None and not _is_day(registry.dated):
+            raise ConfigError(f"{where}.registries[{number}].dated", f"is '{registry.dated}'", "a day as YYYY-MM-DD")
+        if registry.dated is not None and registry.pull_from is not None:
+            raise ConfigError(
+                f"{where}.registries[{number}].dated", "is given", "none with 'pull_from': each pull is a new day's"
+            )
     for number, endpoint in enumerate(config.endpoints):
         _check_endpoint(endpoint, f"{where}.endpoints[{number}]")
     _check_emit(config.emit, f"{where}.emit")

@@ -388,6 +388,7 @@ REFUSED = {
     "empty": (b"", {}, "is empty"),
     "a folder": (..., {}, "is a folder"),
     "stale": (b"domain\na.example\n", {"max_age_days": 1}, "2.0 days old"),
+    "stale by its date": (b"domain\na.example\n", {"dated": "2020-01-01", "max_age_days": 365}, "days old"),
     "stale by the policy": (b"domain\na.example\n", {}, "40.0 days old"),
     "of an unknown ending": (b"a.example\n", {"path": "list.xls"}, "ends in '.xls'"),
     "without entries": (b"domain\n", {}, "has no entry"),

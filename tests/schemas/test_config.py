@@ -57,6 +57,14 @@ def test_settings_of_spark_are_text(tmp_path):
             {"spark": {"spark.jars": ["a"]}},
             r"config\.spark\.spark\.jars: is a list; expected text, a number, true or false",
         ),
+        (
+            {"registries": [{"name": "a", "path": "a.csv", "scope": "url", "dated": "1.2.2026"}]},
+            r"registries\[0\]\.dated: is '1\.2\.2026'; expected a day",
+        ),
+        (
+            {"registries": [{"name": "a", "path": "a", "scope": "url", "dated": "2026-02-01", "pull_from": "b"}]},
+            r"registries\[0\]\.dated: is given; expected none with 'pull_from'",
+        ),
         ({"policy": "strikt"}, r"'strikt' is neither a preset nor a file\. Did you mean 'strict'\?"),
         ({"engine": None}, "expected one of duckdb, spark"),
     ],

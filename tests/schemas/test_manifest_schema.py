@@ -17,7 +17,9 @@ SCHEMA = json.loads(resources.files("fairshard.schemas").joinpath("manifest.sche
 @pytest.fixture(scope="module")
 def manifests(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
-    first = small_world.emitted(folder, endpoints=[{"name": "dnt", "url": "https://api.example/q?key=1"}])
+    dated = {"name": "public-list", "path": "public.csv", "scope": "domain", "dated": "2026-01-31"}
+    given = {"endpoints": [{"name": "dnt", "url": "https://api.example/q?key=1"}], "registries": [dated]}
+    first = small_world.emitted(folder, **given)
     (folder / "list.csv").write_text("domain\na.example\n")
     takedown.takedown(str(first), str(folder / "next"), [f"domain={folder / 'list.csv'}"], [])
     return [json.loads((path / "manifest.json").read_text("utf-8")) for path in (first, folder / "next")]
@@ -28,6 +30,7 @@ def test_a_release_and_the_next_one_are_as_it_says(manifests):
     for manifest in manifests:
         jsonschema.validate(manifest, SCHEMA, cls=jsonschema.Draft202012Validator)
     assert [len(manifest.get("takedowns", [])) for manifest in manifests] == [0, 1]
+    assert [manifest["registries"][0]["dated"] for manifest in manifests] == ["2026-01-31"] * 2
     assert {key for manifest in manifests for key in manifest} == set(SCHEMA["properties"])
 
 
