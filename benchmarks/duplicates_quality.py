@@ -10,12 +10,13 @@ Of each picture copies are made: resized, compressed, cropped, turned and so on.
 kind then lie in one heap, and all pairs in it are compared. A pair is right if it is a picture and its own copy; any
 other is wrong, of two pictures, of two copies, or of a picture and the copy of another.
 
-What is one picture: files with equal pixels as shown (upright, on white, at most 512 px) count as one, and all others
-as different, also where one is the other in a second size, colour or design. Such variants are mostly of one topic,
-that is in the same folder of the first two levels, so precision is also given without the pairs of a topic. Pictures
-with a side below 64 px or more than 8 million pixels are left out.
+What is one picture: files with equal pixels as shown (upright, on white, at most 512 px) count as one, and all
+others as different, also where one is the other in a second size, colour or design. Such variants are mostly of one
+topic, that is in the same folder of the first two levels, or in a folder and one inside it, so precision is also
+given without the pairs of a topic. Pictures with a side below 64 px or more than 8 million pixels are left out.
 
-Distances of embeddings are cosine distances, shown in steps of 0.005. All is given twice: for all pictures, and for those that are not their own mirror image (see ``is_symmetric``).
+Distances of embeddings are cosine distances, shown in steps of 0.005. All is given twice: for all pictures, and for
+those that are not their own mirror image (see ``is_symmetric``).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ import numpy as np
 from duplicates_plot import plot
 from duplicates_scores import (
     COSINE_STEPS,
+    TOPICS,
     Hashes,
     Measure,
     Tally,
@@ -216,9 +218,10 @@ def _on_white(found: list[tuple[bool, bool] | None]) -> str:
 
 def _heaps(paths: list[Path], found: list[tuple[bool, list[Row]]]) -> dict[str, Hashes]:
     """The originals, and the copies of each kind."""
-    topics = [path.parts[:-1][:2] for path in paths]
-    numbers = {topic: number for number, topic in enumerate(sorted(set(topics)))}
-    topic = np.array([numbers[topic] for topic in topics])
+    folders = [path.parts[:-1][:2] for path in paths]
+    outer = {name: number for number, name in enumerate(sorted({folder[:1] for folder in folders}))}
+    inner = {name: number for number, name in enumerate(sorted({folder for folder in folders if len(folder) == 2}), 1)}
+    topic = np.array([outer[folder[:1]] * TOPICS + inner.get(folder, 0) for folder in folders])
     symmetric = np.array([is_its_mirror for is_its_mirror, _ in found])
     names = ("original", *CHANGES)
     return {name: _hashes(topic, symmetric, [rows[at] for _, rows in found]) for at, name in enumerate(names)}

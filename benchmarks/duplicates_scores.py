@@ -17,6 +17,7 @@ Bits = NDArray[np.uint64]
 Counts = NDArray[np.int64]
 
 _ROWS = 128  # at a time, so that distances stay in the processor's cache
+TOPICS = 1 << 20  # most folders in a folder
 COSINE_STEPS = 200  # of a radius of 1
 
 
@@ -25,7 +26,8 @@ class Hashes:
     """What is known of n pictures, in the order of their originals.
 
     Attributes:
-        topic: int64[n], pictures of one topic have the same number.
+        topic: int64[n], the folder times ``TOPICS``, plus the folder in it, or 0 of a picture that is in none. Pictures are of
+            one topic if both are the same, or one of them lies in the folder and the other in one of its own.
         symmetric: bool[n], whether the original is its own mirror image.
         sha256: uint64[n], its first 8 bytes.
         phash: uint64[n].
@@ -172,7 +174,7 @@ def tally(measure: Measure, originals: Hashes, copies: Hashes) -> Tally:
     both_ways, within = np.zeros(never + 1, np.int64), np.zeros(never + 1, np.int64)
     for start in range(0, count, _ROWS):
         rows = slice(start, min(start + _ROWS, count))
-        same_topic = originals.topic[rows, None] == originals.topic
+        same_topic = _of_one_topic(originals.topic[rows, None], originals.topic)
         for left, right, ways in ((originals, originals, 1), (originals, copies, 2), (copies, copies, 1)):
             apart = _compared(measure, left[rows], right)
             mates = np.arange(rows.stop - start), np.arange(start, rows.stop)
@@ -185,6 +187,11 @@ def tally(measure: Measure, originals: Hashes, copies: Hashes) -> Tally:
                 np.minimum(nearest[rows], apart.min(axis=1), out=nearest[rows])
     comparable = int(originals.known.sum()) if measure.needs_quality else count
     return Tally(np.bincount(own, minlength=never + 1), both_ways // 2, within // 2, nearest, comparable)
+
+
+def _of_one_topic(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
+    (folder, inner), (other_folder, other_inner) = np.divmod(one, TOPICS), np.divmod(other, TOPICS)
+    return (folder == other_folder) & ((inner == other_inner) | (inner == 0) | (other_inner == 0))
 
 
 def _compared(measure: Measure, left: Hashes, right: Hashes) -> NDArray[np.uint16]:

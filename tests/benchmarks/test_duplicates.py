@@ -33,7 +33,7 @@ def hashes(scores, phash, topic=None, known=None, colours=None, seed=0):
     rng, count = np.random.default_rng(seed), len(phash)
     turned = rng.integers(0, 2**63, (count, 8, 4), np.uint64)
     return scores.Hashes(
-        topic=np.arange(count) if topic is None else np.array(topic),
+        topic=np.arange(1, count + 1) if topic is None else np.array(topic),
         symmetric=np.zeros(count, np.bool_),
         sha256=rng.integers(0, 2**63, count, np.uint64),
         phash=np.array(phash, np.uint64),
@@ -182,3 +182,10 @@ def test_what_is_left_of_families(load):
     assert told == "one file left of 1 pictures, several of 1, none of 1"
     ties = [("0-0.png", "0-1.jpeg"), ("0-1.jpeg", "1-0.png")]
     assert peer.pair_score(files, ties) == "pairs: precision 0.5000, recall 0.3333"
+
+
+def test_a_picture_of_a_folder_and_one_of_a_folder_in_it_are_of_one_topic(scores):
+    inner = 7 * scores.TOPICS
+    originals = hashes(scores, [0b0, 0b1, 0b10], topic=[inner, inner + 3, inner + 4])
+    found = scores.tally(scores.Measure(scores.phash_bits, 64), originals, originals)
+    assert (found.wrong[1:3].tolist(), found.wrong_within[1:3].tolist()) == ([8, 4], [8, 0])
