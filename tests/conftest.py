@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -21,6 +22,23 @@ from fairshard.schemas.tables import TABLES
 
 # Read where these libraries are imported: nothing is asked of a hub.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+# Where the fixture ``s3`` will be. Said from the start, since Spark's workers have the environment in which it began.
+S3_PORT = free_port()
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ENDPOINT_URL": f"http://127.0.0.1:{S3_PORT}",
+}
 
 
 @pytest.fixture(params=["duckdb", "spark"])
@@ -42,16 +60,9 @@ def s3() -> Iterator[str]:
     """The endpoint of an object store on loopback that speaks S3's protocol. Drivers find it by the environment."""
     from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server = ThreadedMotoServer("127.0.0.1", S3_PORT, verbose=False)
     server.start()
-    host, port = server.get_host_and_port()
-    given = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
-    given["AWS_ENDPOINT_URL"] = f"http://{host}:{port}"
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
-    yield given["AWS_ENDPOINT_URL"]
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
+    yield os.environ["AWS_ENDPOINT_URL"]
     server.stop()
 
 

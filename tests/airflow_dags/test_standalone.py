@@ -185,6 +185,7 @@ def test_dags_set_each_other_off(tmp_path):
             assert airflow.states(airflow.ended_run("refresh")) == {"pull[-1]": "success"}
             assert airflow.states(airflow.ended_run("recheck")) == {"recheck[-1]": "success"}  # by the registries
             assert yaml.safe_load((scheduled / "release-2/manifest.json").read_text())["takedowns"][0]["pairs"] >= 1
-            events = airflow.ask("/api/v2/assets/events?order_by=timestamp")["asset_events"]
+            events = airflow.wait_for("events", lambda: airflow.ask("/api/v2/assets/events")["asset_events"])
+            events.sort(key=lambda event: event["timestamp"])
             said = [event["extra"]["release"] for event in events if "release" in event["extra"]]
             assert said == [str(scheduled / "release"), str(scheduled / "release-2")]

@@ -84,7 +84,7 @@ class TestAudit:
     def test_the_command(self, job, sample, tmp_path, monkeypatch):
         for limit, code in ((1.0, 0), (0.0, 1)):
             limits = AuditConfig(max_membership_auc=limit, max_leaked_captions=1.0)
-            monkeypatch.setattr(configs, "load", lambda _, limits=limits: changed(job, audit=limits))
+            monkeypatch.setattr(configs, "load", lambda *_, limits=limits: changed(job, audit=limits))
             found = CliRunner().invoke(main, ["audit", "--json", "job.yaml"])
             assert found.exit_code == code, found.output
             assert json.loads(found.stdout)["rows"][0]["kind"] == "later_opt_out"

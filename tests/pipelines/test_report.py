@@ -166,14 +166,14 @@ def test_every_kind_of_evidence_has_words():
 
 def run_folder(folder, release, losses, model="tiny"):
     """A finished run on a release as `train` leaves it, one step and one held-out loss an epoch."""
-    (folder / "checkpoints").mkdir(parents=True)
-    (folder / "checkpoints/epoch_1.pt").write_bytes(b"")
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"")
     rows = [{"epoch": n, "loss": loss} for n, loss in enumerate(losses, 1)]
     rows += [{"epoch": n, "held_out_loss": 2 * loss} for n, loss in enumerate(losses, 1)]
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     recall = {"k": 1, "value": 0.25, "low": 0.1, "high": 0.4, "chance": 0.01}
     record = {
-        "status": "done", "fingerprint": "abcd", "checkpoint": "checkpoints/epoch_1.pt",
+        "status": "done", "fingerprint": "abcd", "checkpoint": "model.safetensors",
         "release": {"manifest_sha256": hashlib.sha256((release / "manifest.json").read_bytes()).hexdigest()},
         "config": {"model": model, "epochs": len(losses), "batch_size": 2},
         "model": {"initialised_from": "random weights", "parameters": 1234},

@@ -274,11 +274,12 @@ class TestRefusals:
             ("model.safetensors", None, ConfigError, "embedding_architecture: is not given"),
             ("model.safetensors", "ViT-B-31", ConfigError, "Did you mean 'ViT-B-32'"),
             ("model.safetensors", "none.json", ConfigError, "is 'none.json', which is not there"),
-            ("checkpoints", None, ReleaseError, "run.json: does not exist"),
+            ("empty", None, ReleaseError, "run.json: does not exist"),
             (".", "ViT-B-32", ConfigError, "a run folder states its own"),
         ],
     )
     def test_what_is_no_model(self, make_duckdb_work, model, path, architecture, error, message):
+        (model / "empty").mkdir(exist_ok=True)
         work = job(make_duckdb_work, model / path, {}, embedding_architecture=architecture)
         with pytest.raises(error, match=message):
             _preflight.preflight(work.job, ())
