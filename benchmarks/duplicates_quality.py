@@ -218,10 +218,10 @@ def _on_white(found: list[tuple[bool, bool] | None]) -> str:
 
 def _heaps(paths: list[Path], found: list[tuple[bool, list[Row]]]) -> dict[str, Hashes]:
     """The originals, and the copies of each kind."""
-    folders = [path.parts[:-1][:2] for path in paths]
-    outer = {name: number for number, name in enumerate(sorted({folder[:1] for folder in folders}))}
-    inner = {name: number for number, name in enumerate(sorted({folder for folder in folders if len(folder) == 2}), 1)}
-    topic = np.array([outer[folder[:1]] * TOPICS + inner.get(folder, 0) for folder in folders])
+    parents = [path.parts[:-1] for path in paths]
+    outer = {name: at for at, name in enumerate(sorted({"/".join(parent[:1]) for parent in parents}))}
+    inner = {name: at for at, name in enumerate(sorted({"/".join(parent[:2]) for parent in parents}), 1)}
+    topic = np.array([outer["/".join(of[:1])] * TOPICS + inner["/".join(of[:2])] * (len(of) > 1) for of in parents])
     symmetric = np.array([is_its_mirror for is_its_mirror, _ in found])
     names = ("original", *CHANGES)
     return {name: _hashes(topic, symmetric, [rows[at] for _, rows in found]) for at, name in enumerate(names)}
