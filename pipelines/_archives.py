@@ -6,35 +6,25 @@ are read one by one and handed on in batches, so memory does not grow with the f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
-from ..schemas.tables import SIGNAL
-from ..udfs import charset, http_message, pages, wat
-from ..udfs.arrow import pc
-from ..udfs.laion import laion_reason
+from ..schemas.errors import MissingExtra
+from ..udfs import charset, http_message, pages
 from ..udfs.signals.html_page import MAX_BYTES
-from ..udfs.signals.image_object import absolute
-from ..udfs.signals.licence import base_url
 from ..udfs.urls import canonical_key
-from ._page_terms import PageTerms, licence_of
-from ._raw import RAW, SourceFile
+from ._page_terms import PageTerms, crawled, licence_of
+from ._raw import SAID, SourceFile, archived, strings
 from ._said import Said
-from ._warc import DAMAGED, TYPES, Record, records
-
-# Evidence, by the number of the row it is about instead of by its pair.
-SAID = pa.schema([pa.field("source_row", pa.int64()), *(field for field in SIGNAL.schema if field.name != "pair_id")])
+from ._warc import TYPES, Record, records
 
 _BATCH_ROWS = 16_384
 _MAX_BLOCK_BYTES = http_message.MAX_HEAD_BYTES + MAX_BYTES
-_MAX_JSON_BYTES = 64 << 20
 _HTML = ("text/html", "application/xhtml+xml")
-_UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
 
 _LOOK_AHEAD = 100
 
@@ -50,8 +40,11 @@ def read(file: SourceFile) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
     Raises:
         OSError: the file cannot be read, as opposed to unpacked.
     """
+    if file.format == "wat":
+        yield from _wat_batches(file.path)
+        return
     rows = _Rows()
-    for _ in _wat_pages(file.path, rows) if file.format == "wat" else _warc_pages(file.path, rows):
+    for _ in _warc_pages(file.path, rows):
         if len(rows.url) >= _BATCH_ROWS:
             yield rows.taken()
     if rows.url:
@@ -99,57 +92,25 @@ class _Rows:
     def taken(self) -> tuple[pa.RecordBatch, pa.RecordBatch]:
         """The rows as a batch; none are left."""
         count = len(self.url)
-        url, caption = _strings(self.url), _strings(self.caption)
         own = [self.own.get(row, (None, None)) for row in range(count)] if self.own else [(None, None)] * count
         licences, creators = zip(*own, strict=True)
         page_url, title, language = zip(*self.page, strict=True)
-        columns = {
-            "source_row": pa.array(range(self.first, self.first + count), pa.int64()),
-            "reason": pc.coalesce(pa.array(self.reason, pa.string()), laion_reason(url, caption)),
-            "url": url, "caption": caption, "licence": _strings(licences), "creator": _strings(creators),
-            "page_url": _strings(page_url), "page_title": _strings(title), "page_language": _strings(language),
+        told = {
+            "reason": self.reason, "url": self.url, "caption": self.caption, "licence": licences, "creator": creators,
+            "page_url": page_url, "page_title": title, "page_language": language,
         }  # fmt: skip
-        given = [
-            columns[name.name].cast(name.type) if name.name in columns else pa.nulls(count, name.type) for name in RAW
-        ]
+        rows = archived(self.first, {name: strings(texts) for name, texts in told.items()})
         said = pa.RecordBatch.from_pylist(self.said, schema=SAID)
         self.__init__(self.first + count)
-        return pa.RecordBatch.from_arrays(given, schema=RAW), said
+        return rows, said
 
 
-def _wat_pages(path: str, rows: _Rows) -> Iterator[None]:
-    for record in records(path, ("metadata",), _MAX_JSON_BYTES):
-        yield _add_wat(record, rows)
-
-
-def _add_wat(record: Record, rows: _Rows) -> None:
+def _wat_batches(path: str) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
     try:
-        page = wat.envelope(record.content)
-    except ValueError:
-        page = None
-        record = DAMAGED
-    if not record.kind or record.cut:
-        rows.reject("damaged_record")
-    elif page is not None and canonical_key(page.url) is None:
-        rows.reject("bad_page_url")
-    elif page is not None:
-        shown = list(_resolved(page.pictures[: pages.MAX_IMAGES], base_url(page.page, page.url)))
-        terms = PageTerms(page.url, page.status, page.headers, page.page, _date(page.date))
-        rows.add(shown, (page.url, page.title, page.language), terms.said())
-        if len(page.pictures) > len(shown):
-            rows.reject("page_cut")
-
-
-def _resolved(pictures: list[tuple[str, str]], base: str) -> Iterator[tuple[str, str]]:
-    """Pictures with absolute URLs. Most are absolute, or begin at the root of the host."""
-    root = absolute(base, "/").rstrip("/")
-    for url, alt in pictures:
-        if url.startswith(("https://", "http://")) or not url.strip():
-            yield url, alt
-        elif url.startswith("/") and not url.startswith(("//", "/\\")):
-            yield root + url, alt
-        else:
-            yield absolute(base, url), alt
+        from . import _wat_rows
+    except ImportError as error:
+        raise MissingExtra("crawl", "reading WAT files", "msgspec") from error
+    return _wat_rows.batches(path)
 
 
 def _warc_pages(path: str, rows: _Rows) -> Iterator[None]:
@@ -165,7 +126,7 @@ def _add_warc(record: Record, rows: _Rows) -> None:
         return
     body = http_message.unpacked(message, MAX_BYTES + 1)
     page = pages.read(charset.decoded(body, message.header("content-type")), record.uri)
-    terms = PageTerms(record.uri, message.status, message.headers, page.page, _date(record.date))
+    terms = PageTerms(record.uri, message.status, message.headers, page.page, crawled(record.date))
     said = terms.said()
     language = page.language or message.header("content-language")
     first = rows.add([(image.url, image.caption) for image in page.images], (record.uri, page.title, language), said)
@@ -192,20 +153,3 @@ def _no_page(record: Record, message: http_message.Message | None) -> str | None
     if not is_html:
         return "not_html"
     return "packed_body" if http_message.is_packed(message) else None
-
-
-def _date(text: str) -> datetime:
-    """When a page was crawled. The beginning of time, if the archive does not say."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return _UNKNOWN
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def _strings(values: Sequence[str | None]) -> pa.Array:
-    """string[n]; half a surrogate pair, which JSON can hold and UTF-8 cannot, as a replacement character."""
-    try:
-        return pa.array(values, pa.string())
-    except UnicodeEncodeError:
-        return pa.array([value and value.encode("utf-8", "replace").decode() for value in values], pa.string())

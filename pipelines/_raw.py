@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
+
+from ..schemas.tables import SIGNAL
+from ..udfs.arrow import pc
+from ..udfs.laion import laion_reason
 
 # Column of the raw schema, its type, and what lists call it. The first alias that is there is read.
 COLUMNS: dict[str, tuple[pa.DataType, tuple[str, ...]]] = {
@@ -31,6 +37,9 @@ RAW = pa.schema(
     ]
 )
 
+# Evidence, by the number of the row it is about instead of by its pair.
+SAID = pa.schema([pa.field("source_row", pa.int64()), *(field for field in SIGNAL.schema if field.name != "pair_id")])
+
 
 @dataclass(frozen=True)
 class SourceFile:
@@ -51,3 +60,27 @@ class SourceFile:
     stamp: str
     row_groups: tuple[int, int] | None = None
     first_row: int = 0
+
+
+def archived(first: int, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
+    """Rows of an archive as ``RAW``, numbered from ``first``, what LAION threw away with its reason.
+
+    Args:
+        columns: string[n] each: ``url``, ``caption``, ``reason`` where there is one already, and what else is known.
+    """
+    url, caption = columns["url"], columns["caption"]
+    known = {
+        **columns,
+        "source_row": pa.array(np.arange(first, first + len(url))),
+        "reason": pc.coalesce(columns["reason"], laion_reason(url, caption)),
+    }
+    given = [known[name.name].cast(name.type) if name.name in known else pa.nulls(len(url), name.type) for name in RAW]
+    return pa.RecordBatch.from_arrays(given, schema=RAW)
+
+
+def strings(values: Sequence[str | None]) -> pa.Array:
+    """string[n]; half a surrogate pair, which JSON can hold and UTF-8 cannot, as a replacement character."""
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        return pa.array([value and value.encode("utf-8", "replace").decode() for value in values], pa.string())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..schemas.errors import MissingExtra
 from ._files import file_system
@@ -30,8 +30,7 @@ TYPES = ("warcinfo", "response", "resource", "request", "metadata", "revisit", "
 _NEXT_RECORD = b"\r\n\r\nWARC/1."
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record, or with ``kind`` empty the place of one that cannot be read.
 
     Attributes:
@@ -140,7 +139,7 @@ def _whole(file: _File, run: _Run, kinds: tuple[str, ...], max_bytes: int) -> It
                 return
             if kind in kinds:
                 content = found.reader.read(min(size, max_bytes))
-                if len(content) < min(size, max_bytes) or _NEXT_RECORD in content:
+                if len(content) < min(size, max_bytes) or (b"\r" in content and _NEXT_RECORD in content):
                     return
                 yield Record(kind, found.headers, content, size > max_bytes)
     except (OSError, ValueError):

@@ -2,40 +2,137 @@
 
 Format: https://github.com/commoncrawl/ia-web-commons (``ExtractingParseObserver``: of ``img`` it keeps ``src``,
 ``alt`` and ``title``, of ``html`` its language as a meta element ``HTML@/lang``, and no JSON-LD).
+
+What is read of a record stands below as types, which msgspec fills straight from its bytes. A record that is not of these
+types (a number for a text, NaN, half a surrogate pair, bytes that are no UTF-8, no JSON at all) is read anew by ``json``,
+and of it what fits. Tests hold the two to each other. They differ in whole numbers of over 4,300 digits, which Python
+refuses to convert, and which msgspec passes over.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple, get_args, get_origin
+
+from msgspec import MsgspecError, Struct, field
+from msgspec.json import Decoder
+from msgspec.structs import fields
 
 from .signals.html_page import Page
 
 _PICTURE = "IMG@/src"
+_LANGUAGE = ("html@/lang", "html@/xml:lang")
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """One page.
+class Link(Struct, gc=False):
+    path: str = ""
+    url: str = ""
+    alt: str = ""
+    rel: str = ""
+    type: str = ""
+
+
+class Meta(Struct, gc=False):
+    name: str = ""
+    content: str = ""
+
+
+class Head(Struct, gc=False):
+    title: str = field(default="", name="Title")
+    base: str = field(default="", name="Base")
+    metas: list[Meta] = field(default_factory=list, name="Metas")
+    links: list[Link] = field(default_factory=list, name="Link")
+
+
+class Html(Struct, gc=False):
+    head: Head = field(default_factory=Head, name="Head")
+    links: list[Link] = field(default_factory=list, name="Links")
+
+
+class Message(Struct, gc=False):
+    status: str = field(default="", name="Status")
+
+
+class Http(Struct, gc=False):
+    message: Message = field(default_factory=Message, name="Response-Message")
+    headers: dict[str, str | list[str]] = field(default_factory=dict, name="Headers")
+    html: Html = field(default_factory=Html, name="HTML-Metadata")
+
+
+class Payload(Struct, gc=False):
+    response: Http = field(default_factory=Http, name="HTTP-Response-Metadata")
+
+
+class About(Struct, gc=False):
+    uri: str = field(default="", name="WARC-Target-URI")
+    date: str = field(default="", name="WARC-Date")
+
+
+class Said(Struct, gc=False):
+    about: About = field(default_factory=About, name="WARC-Header-Metadata")
+    payload: Payload = field(default_factory=Payload, name="Payload-Metadata")
+
+
+class Document(Struct, gc=False):
+    said: Said = field(default_factory=Said, name="Envelope")
+
+
+_decode = Decoder(Document).decode
+
+
+class Envelope(NamedTuple):
+    """One page that shows pictures.
 
     Attributes:
-        url, date, status: of the response that was crawled; empty or 0 where the envelope does not say.
-        headers: name and value, repeats kept.
-        page: meta elements, licence links and base, as of an HTML page.
-        title, language: as the page states them; empty if it does not.
-        pictures: URL as written and alternative text of each, empty if it has none.
+        said: what its record says.
+        metas: name, in lower case, and content of each meta element that has a name.
+        pictures: a link for each.
+        licences: links with ``rel=license``.
     """
 
-    url: str
-    date: str
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    page: Page
-    title: str
-    language: str
-    pictures: list[tuple[str, str]]
+    said: Said
+    metas: tuple[tuple[str, str], ...]
+    pictures: list[Link]
+    licences: list[Link]
+
+    @property
+    def url(self) -> str:
+        """Of the page; empty if the record does not say."""
+        return self.said.about.uri
+
+    @property
+    def title(self) -> str:
+        """As the page states it; empty if it does not."""
+        return self.said.payload.response.html.head.title
+
+    @property
+    def base(self) -> str:
+        """Target of its ``base`` element; likewise."""
+        return self.said.payload.response.html.head.base
+
+    @property
+    def language(self) -> str:
+        """As the page states it; likewise."""
+        return next((text for name, text in self.metas if name in _LANGUAGE), "")
+
+    @property
+    def status(self) -> int:
+        """Of the response; 0 if the record does not say."""
+        text = self.said.payload.response.message.status
+        return int(text) if len(text) == 3 and text.isascii() and text.isdigit() else 0
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """Name and value of each line of the response, repeats kept."""
+        given = self.said.payload.response.headers
+        return [(name, value) for name, values in given.items() for value in _listed(values)]
+
+    @property
+    def page(self) -> Page:
+        """Its HTML, as far as the record tells of it."""
+        licences = tuple((link.url, link.type.partition(";")[0].lower()) for link in self.licences)
+        return Page(self.metas, licences, (), self.base)
 
 
 def envelope(content: bytes) -> Envelope | None:
@@ -47,63 +144,54 @@ def envelope(content: bytes) -> Envelope | None:
     if b"IMG@" not in content:  # requests, records of the crawl itself, pages without pictures: most of a file
         return None
     try:
-        document = json.loads(content.decode("utf-8", "replace"), strict=False)
+        found = _page(_decode(content).said, content)
+    except (MsgspecError, ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
+        found = None
+    return found or _page(tolerant(content), content)
+
+
+def tolerant(content: bytes) -> Said:
+    """What fits of JSON of any kind; texts that are whole numbers do.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        return _filled(Document, json.loads(content.decode("utf-8", "replace"), strict=False)).said
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    said = _at(document, "Envelope")
-    response = _at(said, "Payload-Metadata", "HTTP-Response-Metadata")
-    page = _at(response, "HTML-Metadata")
-    links = _objects(page.get("Links"))
-    found = [link for link in links if link.get("path") == _PICTURE]
-    if not found:
+
+
+def _filled(kind: Any, value: Any) -> Any:
+    if kind is str:
+        return value if type(value) is str else str(value) if type(value) is int else ""
+    if get_origin(kind) is list:
+        (item,) = get_args(kind)
+        return [_filled(item, one) for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    given = value if isinstance(value, dict) else {}
+    if get_origin(kind) is dict:
+        return {name: [_filled(str, one) for one in _listed(values)] for name, values in given.items()}
+    return kind(**{name: _filled(of, given.get(key)) for name, key, of in _fields(kind)})
+
+
+@cache
+def _fields(kind: type[Struct]) -> list[tuple[str, str, Any]]:
+    """Of each field its name, its key in JSON and its type."""
+    return [(found.name, found.encode_name, found.type) for found in fields(kind)]
+
+
+def _page(said: Said, content: bytes) -> Envelope | None:
+    """The page of a record. None if it shows no pictures."""
+    html = said.payload.response.html
+    links = [link for link in html.links if link.path == _PICTURE or link.rel]  # few of all
+    pictures = [link for link in links if link.path == _PICTURE]
+    html.links = []  # pages wait to be a batch, and all their links need not
+    if not pictures:
         return None
-    about, head = _at(said, "WARC-Header-Metadata"), _at(page, "Head")
-    metas = tuple((name, _text(meta.get("content"))) for meta in _objects(head.get("Metas")) if (name := _name(meta)))
-    return Envelope(
-        _text(about.get("WARC-Target-URI")),
-        _text(about.get("WARC-Date")),
-        _status(_text(_at(response, "Response-Message").get("Status"))),
-        tuple(_headers(_at(response, "Headers"))),
-        Page(metas, tuple(_licences(links, head)) if b"license" in content else (), (), _text(head.get("Base"))),
-        _text(head.get("Title")),
-        next((text for name, text in metas if name in ("html@/lang", "html@/xml:lang")), ""),
-        [(_text(link.get("url")), _text(link.get("alt"))) for link in found],
-    )
+    metas = tuple([(name, meta.content) for meta in html.head.metas if (name := meta.name.strip().lower())])
+    licences = [link for link in (*links, *html.head.links) if link.rel and "license" in link.rel.lower().split()]
+    return Envelope(said, metas, pictures, licences if licences and b"license" in content else [])
 
 
-def _at(value: Any, *names: str) -> dict:
-    """What lies at a path of an object; an empty object where there is none."""
-    for name in names:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: object) -> list[dict]:
-    if not isinstance(value, list):
-        return []
-    return value if set(map(type, value)) == {dict} else [item for item in value if isinstance(item, dict)]
-
-
-def _text(value: object) -> str:
-    return value if type(value) is str else str(value) if type(value) is int else ""
-
-
-def _name(meta: dict) -> str:
-    return _text(meta.get("name")).strip().lower()
-
-
-def _status(text: str) -> int:
-    return int(text) if len(text) == 3 and text.isascii() and text.isdigit() else 0
-
-
-def _headers(found: dict) -> Iterator[tuple[str, str]]:
-    for name, value in found.items():
-        for one in value if isinstance(value, list) else [value]:
-            yield name, _text(one)
-
-
-def _licences(links: list[dict], head: dict) -> Iterator[tuple[str, str]]:
-    """Target and media type of each link with ``rel=license``."""
-    for link in (*links, *_objects(head.get("Link"))):
-        if "rel" in link and "license" in _text(link["rel"]).lower().split():
-            yield _text(link.get("url")), _text(link.get("type")).partition(";")[0].lower()
+def _listed(value: Any) -> list:
+    return value if isinstance(value, list) else [value]
