@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from ..udfs import pages, wat
+from ..udfs import wat
 from ..udfs.arrow import pc
+from ..udfs.pages import MAX_IMAGES
 from ..udfs.signals.html_page import Page
 from ..udfs.signals.image_object import absolute
 from ..udfs.signals.licence import base_url
@@ -32,7 +34,7 @@ def batches(path: str) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
     Raises:
         OSError: the file cannot be read, as opposed to unpacked.
     """
-    waiting = _Pages()
+    waiting = _Waiting()
     for record in records(path, ("metadata",), _MAX_JSON_BYTES):
         try:
             page = wat.envelope(record.content)
@@ -46,40 +48,44 @@ def batches(path: str) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
         if len(waiting.url) >= _BATCH_ROWS:
             rows, said = waiting.rows()
             yield rows, said
-            waiting = _Pages(waiting.first + rows.num_rows)
+            waiting = _Waiting(waiting.first + rows.num_rows)
     if waiting.url:
         yield waiting.rows()
 
 
+class _Page(NamedTuple):
+    """A page, or with a reason the place of a record that is none. Texts as the page states them."""
+
+    reason: str | None = None
+    url: str | None = None
+    title: str | None = None
+    language: str | None = None
+    base: str = ""
+    root: str | None = None
+    """What its "/" leads to, if that is plain."""
+
+
 @dataclass
-class _Pages:
-    """Pages that wait to be a batch, and records that are none: columns of pictures, and columns of pages.
+class _Waiting:
+    """Pages that wait to be a batch.
 
     Attributes:
         first: number of the first row.
-        url, caption: of each picture, as written; empty for what is no page.
-        count: pictures of each page, or 1.
-        reason: of each page; None if it is one.
-        page_url, title, language, base: of each page, as it states them.
-        root: where a path that begins with a slash begins; None if the page is not of the usual kind.
-        speaking: pages that may say something about training, by their number.
+        pages, count: and how many rows each has.
+        url, caption: of each row, as written; empty for what is no picture.
+        speaking: pages that may say something about training, by their place.
     """
 
     first: int = 0
+    pages: list[_Page] = field(default_factory=list)
+    count: list[int] = field(default_factory=list)
     url: list[str] = field(default_factory=list)
     caption: list[str] = field(default_factory=list)
-    count: list[int] = field(default_factory=list)
-    reason: list[str | None] = field(default_factory=list)
-    page_url: list[str | None] = field(default_factory=list)
-    title: list[str | None] = field(default_factory=list)
-    language: list[str | None] = field(default_factory=list)
-    base: list[str] = field(default_factory=list)
-    root: list[str | None] = field(default_factory=list)
     speaking: dict[int, wat.Envelope] = field(default_factory=dict)
 
     def reject(self, reason: str) -> None:
         """A row for what is no picture."""
-        self._add([""], [""], reason, "", "", "", "", None)
+        self._add(_Page(reason), [""], [""])
 
     def add(self, page: wat.Envelope) -> None:
         """Rows for the pictures of a page."""
@@ -89,56 +95,44 @@ class _Pages:
             self.reject("bad_page_url")
             return
         if page.licences or not are_silent(page.metas, page.said.payload.response.headers):
-            self.speaking[len(self.count)] = page
-        shown = page.pictures[: pages.MAX_IMAGES]
-        urls, captions = [link.url for link in shown], [link.alt for link in shown]
+            self.speaking[len(self.pages)] = page
+        shown = page.pictures[:MAX_IMAGES]
         root = plain[1] if plain and not base else None
-        self._add(urls, captions, None, url, page.title, page.language, base, root)
-        if len(page.pictures) > len(shown):
+        told = _Page(None, url, page.title or None, page.language or None, base, root)
+        self._add(told, [link.url for link in shown], [link.alt for link in shown])
+        if len(page.pictures) > MAX_IMAGES:
             self.reject("page_cut")
 
-    def _add(
-        self, urls: list[str], captions: list[str], reason: str | None, page_url: str, title: str, language: str,
-        base: str, root: str | None,
-    ) -> None:  # fmt: skip
+    def _add(self, page: _Page, urls: list[str], captions: list[str]) -> None:
+        self.pages.append(page)
+        self.count.append(len(urls))
         self.url += urls
         self.caption += captions
-        self.count.append(len(urls))
-        self.reason.append(reason)
-        self.page_url.append(page_url or None)
-        self.title.append(title or None)
-        self.language.append(language or None)
-        self.base.append(base)
-        self.root.append(root)
 
     def rows(self) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-        """The batch."""
+        """The batch, and what is said about its rows."""
         page = pa.array(np.repeat(np.arange(len(self.count)), self.count))
-        told = {
-            "reason": self.reason, "page_url": self.page_url, "page_title": self.title, "page_language": self.language
-        }  # fmt: skip
-        columns = {name: strings(texts).take(page) for name, texts in told.items()}
-        columns |= {"url": self._absolute(page), "caption": strings(self.caption)}
+        told = dict(zip(_Page._fields, zip(*self.pages, strict=True), strict=True))
+        names = {"reason": "reason", "page_url": "url", "page_title": "title", "page_language": "language"}
+        columns = {name: strings(told[field]).take(page) for name, field in names.items()}
+        columns |= {"url": self._absolute(page, strings(told["root"])), "caption": strings(self.caption)}
         return archived(self.first, columns), self._said()
 
-    def _absolute(self, page: pa.Array) -> pa.Array:
+    def _absolute(self, page: pa.Array, roots: pa.Array) -> pa.Array:
         """URLs of pictures, resolved. Most are absolute, or begin at the root of the host."""
-        url, root = strings(self.url), strings(self.root).take(page)
+        url, root = strings(self.url), roots.take(page)
         is_web = pc.or_(pc.starts_with(url, "https://"), pc.starts_with(url, "http://"))
         from_root = pc.and_not(pc.starts_with(url, "/"), pc.or_(pc.starts_with(url, "//"), pc.starts_with(url, "/\\")))
         joined = pc.binary_join_element_wise(pc.if_else(from_root, root, ""), url, "")
         others = pc.invert(pc.or_(is_web, pc.and_(from_root, root.is_valid())))
-        rows = np.flatnonzero(others)
-        resolved = [
-            self._resolved(self.url[row], number)
-            for row, number in zip(rows, page.filter(others).to_pylist(), strict=True)
-        ]
+        owners = zip(np.flatnonzero(others), page.filter(others).to_pylist(), strict=True)
+        resolved = [self._resolved(self.url[row], self.pages[number]) for row, number in owners]
         return pc.replace_with_mask(joined, others, strings(resolved))
 
-    def _resolved(self, url: str, number: int) -> str:
-        if self.reason[number] or not url.strip():
+    def _resolved(self, url: str, page: _Page) -> str:
+        if not page.url or not url.strip():
             return url
-        base = base_url(Page(base=self.base[number]), self.page_url[number] or "")
+        base = base_url(Page(base=page.base), page.url)
         if url.startswith("/") and not url.startswith(("//", "/\\")):
             return absolute(base, "/").rstrip("/") + url
         return absolute(base, url)

@@ -29,7 +29,9 @@ def laion_reason(url: pa.Array, caption: pa.Array) -> pa.Array:
         five characters), or null.
     """
     chars = pc.utf8_length(pc.utf8_trim_whitespace(caption))
-    web = pc.match_substring_regex(url, _WEB)
+    web = pc.or_(pc.starts_with(url, "https:"), pc.starts_with(url, "http:"))
+    if not pc.all(web).as_py():
+        web = pc.match_substring_regex(url, _WEB)
     checks = {
         "long_url": pc.greater(pc.utf8_length(url), MAX_URL_CHARS),
         "format": pc.match_substring_regex(url, _FORMAT),
