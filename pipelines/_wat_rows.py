@@ -151,4 +151,4 @@ class _Waiting:
 
 
 def _terms(page: wat.Envelope) -> PageTerms:
-    return PageTerms(page.url, page.status, page.headers, page.page, crawled(page.said.about.date))
+    return PageTerms(page.url, page.status, page.headers, page.page, crawled(page.date))

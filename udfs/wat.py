@@ -117,6 +117,11 @@ class Envelope(NamedTuple):
         return next((text for name, text in self.metas if name in _LANGUAGE), "")
 
     @property
+    def date(self) -> str:
+        """When the response was crawled; likewise."""
+        return self.said.about.date
+
+    @property
     def status(self) -> int:
         """Of the response; 0 if the record does not say."""
         text = self.said.payload.response.message.status
@@ -144,10 +149,10 @@ def envelope(content: bytes) -> Envelope | None:
     if b"IMG@" not in content:  # requests, records of the crawl itself, pages without pictures: most of a file
         return None
     try:
-        found = _page(_decode(content).said, content)
+        found = page_of(_decode(content).said, content)
     except (MsgspecError, ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
         found = None
-    return found or _page(tolerant(content), content)
+    return found or page_of(tolerant(content), content)
 
 
 def tolerant(content: bytes) -> Said:
@@ -180,8 +185,8 @@ def _fields(kind: type[Struct]) -> list[tuple[str, str, Any]]:
     return [(found.name, found.encode_name, found.type) for found in fields(kind)]
 
 
-def _page(said: Said, content: bytes) -> Envelope | None:
-    """The page of a record. None if it shows no pictures."""
+def page_of(said: Said, content: bytes) -> Envelope | None:
+    """The page of a record; None if it shows no pictures. ``said`` no longer holds its links then."""
     html = said.payload.response.html
     links = [link for link in html.links if link.path == _PICTURE or link.rel]  # few of all
     pictures = [link for link in links if link.path == _PICTURE]
