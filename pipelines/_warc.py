@@ -138,8 +138,10 @@ def _whole(file: _File, run: _Run, kinds: tuple[str, ...], max_bytes: int) -> It
             if (not kind or size == 0) and not _is_whole(found.headers, size):
                 return
             if kind in kinds:
-                content = found.reader.read(min(size, max_bytes))
-                if len(content) < min(size, max_bytes) or (b"\r" in content and _NEXT_RECORD in content):
+                wanted = min(size, max_bytes)
+                content = found.reader.read(wanted)
+                # A carriage return is looked for first: it is found in a fraction of the time, and JSON has none.
+                if len(content) < wanted or (b"\r" in content and _NEXT_RECORD in content):
                     return
                 yield Record(kind, found.headers, content, size > max_bytes)
     except (OSError, ValueError):
