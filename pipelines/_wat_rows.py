@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -113,8 +114,8 @@ class _Waiting:
         """The batch, and what is said about its rows."""
         page = pa.array(np.repeat(np.arange(len(self.count)), self.count))
         told = dict(zip(_Page._fields, zip(*self.pages, strict=True), strict=True))
-        names = {"reason": "reason", "page_url": "url", "page_title": "title", "page_language": "language"}
-        columns = {name: strings(told[field]).take(page) for name, field in names.items()}
+        names = {"reason": "reason", "url": "page_url", "title": "page_title", "language": "page_language"}
+        columns = {names[name]: strings(told[name]).take(page) for name in names}
         columns |= {"url": self._absolute(page, strings(told["root"])), "caption": strings(self.caption)}
         return archived(self.first, columns), self._said()
 
@@ -126,16 +127,8 @@ class _Waiting:
         joined = pc.binary_join_element_wise(pc.if_else(from_root, root, ""), url, "")
         others = pc.invert(pc.or_(is_web, pc.and_(from_root, root.is_valid())))
         owners = zip(np.flatnonzero(others), page.filter(others).to_pylist(), strict=True)
-        resolved = [self._resolved(self.url[row], self.pages[number]) for row, number in owners]
+        resolved = [_resolved(self.url[row], self.pages[number]) for row, number in owners]
         return pc.replace_with_mask(joined, others, strings(resolved))
-
-    def _resolved(self, url: str, page: _Page) -> str:
-        if not page.url or not url.strip():
-            return url
-        base = base_url(Page(base=page.base), page.url)
-        if url.startswith("/") and not url.startswith(("//", "/\\")):
-            return absolute(base, "/").rstrip("/") + url
-        return absolute(base, url)
 
     def _said(self) -> pa.RecordBatch:
         """What pages say about their pictures."""
@@ -148,6 +141,23 @@ class _Waiting:
             for row in said
         ]
         return pa.RecordBatch.from_pylist(rows, schema=SAID)
+
+
+def _resolved(url: str, page: _Page) -> str:
+    """One URL, resolved."""
+    if page.url is None or not url.strip():
+        return url
+    base, root = _base(page.url, page.base)
+    if url.startswith("/") and not url.startswith(("//", "/\\")):
+        return root + url
+    return absolute(base, url)
+
+
+@lru_cache(maxsize=64)  # the pictures of a page come one after the other
+def _base(page_url: str, base: str) -> tuple[str, str]:
+    """What the links of a page are resolved against, and what its "/" leads to."""
+    found = base_url(Page(base=base), page_url)
+    return found, absolute(found, "/").rstrip("/")
 
 
 def _terms(page: wat.Envelope) -> PageTerms:

@@ -26,6 +26,8 @@ _LANGUAGE = ("html@/lang", "html@/xml:lang")
 
 
 class Link(Struct, gc=False):
+    """An element that leads elsewhere: which, where to, and what it says of that."""
+
     path: str = ""
     url: str = ""
     alt: str = ""
@@ -34,11 +36,15 @@ class Link(Struct, gc=False):
 
 
 class Meta(Struct, gc=False):
+    """A ``meta`` element."""
+
     name: str = ""
     content: str = ""
 
 
 class Head(Struct, gc=False):
+    """The ``head`` of a page."""
+
     title: str = field(default="", name="Title")
     base: str = field(default="", name="Base")
     metas: list[Meta] = field(default_factory=list, name="Metas")
@@ -46,35 +52,49 @@ class Head(Struct, gc=False):
 
 
 class Html(Struct, gc=False):
+    """A page."""
+
     head: Head = field(default_factory=Head, name="Head")
     links: list[Link] = field(default_factory=list, name="Links")
 
 
 class Message(Struct, gc=False):
+    """The first line of a response."""
+
     status: str = field(default="", name="Status")
 
 
 class Http(Struct, gc=False):
+    """A response: its lines, of which each name has one value or several, and its page."""
+
     message: Message = field(default_factory=Message, name="Response-Message")
     headers: dict[str, str | list[str]] = field(default_factory=dict, name="Headers")
     html: Html = field(default_factory=Html, name="HTML-Metadata")
 
 
 class Payload(Struct, gc=False):
+    """What a record is about."""
+
     response: Http = field(default_factory=Http, name="HTTP-Response-Metadata")
 
 
 class About(Struct, gc=False):
+    """The record of the WARC file from which this one was made."""
+
     uri: str = field(default="", name="WARC-Target-URI")
     date: str = field(default="", name="WARC-Date")
 
 
 class Said(Struct, gc=False):
+    """An envelope."""
+
     about: About = field(default_factory=About, name="WARC-Header-Metadata")
     payload: Payload = field(default_factory=Payload, name="Payload-Metadata")
 
 
 class Document(Struct, gc=False):
+    """A record."""
+
     said: Said = field(default_factory=Said, name="Envelope")
 
 
