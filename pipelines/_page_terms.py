@@ -108,11 +108,14 @@ class PageTerms:
 
 
 def are_silent(metas: Sequence[tuple[str, str]], headers: Iterable[str]) -> bool:
-    """Whether meta elements and headers, by their names, say nothing. Most pages are told so in a fraction of the time."""
-    if not _TERMS_IN.isdisjoint(map(str.lower, headers)):
-        return False
+    """Whether meta elements, and headers by their names, say nothing. Of most pages that is soon known."""
     known = tuple([meta for meta in metas if meta[0] in _META_NAMES])
-    return not known or (not _refusal(known) and _TDM.isdisjoint([name for name, _ in known]))
+    return _TERMS_IN.isdisjoint(map(str.lower, headers)) and not (known and _speak(known))
+
+
+@lru_cache(maxsize=4_096)
+def _speak(metas: tuple[tuple[str, str], ...]) -> bool:
+    return bool(_refusal(metas)) or not _TDM.isdisjoint(name for name, _ in metas)
 
 
 @lru_cache(maxsize=4_096)

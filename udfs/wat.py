@@ -214,7 +214,8 @@ def page_of(said: Said, content: bytes) -> Envelope | None:
     if not pictures:
         return None
     metas = tuple([(name, meta.content) for meta in html.head.metas if (name := meta.name.strip().lower())])
-    licences = [link for link in (*links, *html.head.links) if link.rel and "license" in link.rel.lower().split()]
+    related = [link for link in links if link.rel] + html.head.links
+    licences = [link for link in related if "license" in link.rel.lower().split()]
     return Envelope(said, metas, pictures, licences if licences and b"license" in content else [])
 
 
