@@ -97,11 +97,11 @@ class _Waiting:
             return
         if page.licences or not are_silent(page.metas, page.said.payload.response.headers):
             self.speaking[len(self.pages)] = page
-        shown = page.pictures[:MAX_IMAGES]
+        shown = page.pictures if len(page.pictures) <= MAX_IMAGES else page.pictures[:MAX_IMAGES]
         root = plain[1] if plain and not base else None
         told = _Page(None, url, page.title or None, page.language or None, base, root)
         self._add(told, [link.url for link in shown], [link.alt for link in shown])
-        if len(page.pictures) > MAX_IMAGES:
+        if shown is not page.pictures:
             self.reject("page_cut")
 
     def _add(self, page: _Page, urls: list[str], captions: list[str]) -> None:

@@ -134,7 +134,10 @@ class Envelope(NamedTuple):
     @property
     def language(self) -> str:
         """As the page states it; likewise."""
-        return next((text for name, text in self.metas if name in _LANGUAGE), "")
+        for name, text in self.metas:
+            if name in _LANGUAGE:
+                return text
+        return ""
 
     @property
     def date(self) -> str:
