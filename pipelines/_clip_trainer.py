@@ -15,6 +15,8 @@ are replaced, and nothing else:
   of webdataset after 0.2.86; both skip what they cannot read, and a model would then have been trained on
   other samples than its record says. webdataset's own reader takes their place, and fails.
 - ``data.wds.shuffle``: webdataset seeds it by clock and process; here by the epoch's seed.
+- ``main.create_model_and_transforms``, ``main.create_loss``: only for ``self_supervision``, see ``_clip_options``.
+- ``torch.nn.parallel.DistributedDataParallel``: only for several processes on the CPU, where it wants no ids of devices.
 - ``main.train_one_epoch``, ``main.evaluate``: the same, seeded by seed and epoch, so that a resumed run sees
   what an uninterrupted one sees; and with a journal in place of tensorboard.
 """
@@ -42,8 +44,11 @@ from open_clip_train import data, main
 from safetensors.torch import save_file
 
 from ..schemas.errors import ReleaseError
+from ._clip_options import PROJECTION, WithViews, drop_words, with_views
 
 IMAGES, KEY, TEXTS = "jpg;png;jpeg;webp", "__key__", "txt"
+# As torchrun says; the first process alone writes and speaks.
+PROCESS, PROCESSES = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ class Job:
         arguments: of open_clip's command line.
         out_dir: absolute; the working directory is the release.
         shards: relative to the release.
-        model, image_size, seed, threads, epochs, batch_size: as in ``TrainConfig``.
+        model, image_size, seed, threads, epochs, batch_size, caption_dropout, self_supervision, device: as in
+            ``TrainConfig``.
         model_configs: folder with architectures that open_clip does not have.
         held_out: keys never trained on.
         tested: those of them that the model is tested on.
@@ -72,6 +78,9 @@ class Job:
     threads: int
     epochs: int
     batch_size: int
+    caption_dropout: float
+    self_supervision: float
+    device: str
     held_out: list[str]
     tested: list[str]
     weights: str
@@ -127,11 +136,18 @@ class _Scalars:
 
 
 STEP_NAMES = {"train/loss": "loss", "train/lr": "lr", "train/scale": "logit_scale"}
+# With a second loss the first goes by its own name, so that it can be compared with that of a run without.
+WITH_VIEWS_NAMES = {
+    **STEP_NAMES,
+    "train/contrastive_loss": "loss",
+    "train/self_supervision_loss": "self_supervision_loss",
+}
+del WITH_VIEWS_NAMES["train/loss"]
 EPOCH_NAMES = {"val/clip_val_loss": "held_out_loss"}
 
 
-def split_loader(held_out: set[str], tested: set[str]) -> Callable[..., Any]:
-    """open_clip's loader of shards, confined to one side of the split."""
+def split_loader(held_out: set[str], tested: set[str], caption_dropout: float = 0.0) -> Callable[..., Any]:
+    """open_clip's loader of shards, confined to one side of the split; captions lose words on the training side."""
     load, usable = data.get_wds_dataset, data.filter_no_caption_or_no_image
 
     def of_side(args: Any, transform: Any, is_train: bool, **rest: Any) -> Any:
@@ -139,6 +155,8 @@ def split_loader(held_out: set[str], tested: set[str]) -> Callable[..., Any]:
             return usable(sample) and (sample[KEY] not in held_out if is_train else sample[KEY] in tested)
 
         data.filter_no_caption_or_no_image = on_side
+        if is_train and caption_dropout:
+            rest["tokenizer"] = drop_words(rest["tokenizer"], caption_dropout)
         return load(args, transform, is_train, **rest)
 
     return of_side
@@ -155,10 +173,17 @@ def strict(error: Exception) -> bool:
 
 def adapt_open_clip(job: Job, journal: Journal) -> None:
     """Replace the globals that this module's docstring names."""
-    data.get_wds_dataset = split_loader(set(job.held_out), set(job.tested))
+    data.get_wds_dataset = split_loader(set(job.held_out), set(job.tested), job.caption_dropout)
     data.log_and_continue = strict  # type: ignore[assignment]
     data.tarfile_to_samples_nothrow = wds.tarfile_to_samples(handler=strict)  # type: ignore[attr-defined]
     data.wds.shuffle = functools.partial(wds.shuffle, rng=random)  # type: ignore[attr-defined]
+    if job.self_supervision:
+        create_loss = main.create_loss
+        main.create_model_and_transforms = with_views(main.create_model_and_transforms)
+        main.create_loss = lambda args: WithViews(create_loss(args), job.self_supervision)
+    if PROCESSES > 1 and job.device == "cpu":
+        parallel = torch.nn.parallel.DistributedDataParallel
+        torch.nn.parallel.DistributedDataParallel = lambda model, device_ids: parallel(model)  # type: ignore
     main.train_one_epoch = _journalled_epoch(main.train_one_epoch, job, journal)
     main.evaluate = _journalled_evaluation(main.evaluate, job, journal)
 
@@ -166,16 +191,17 @@ def adapt_open_clip(job: Job, journal: Journal) -> None:
 def _journalled_epoch(train_one_epoch: Callable[..., None], job: Job, journal: Journal) -> Callable[..., None]:
     def run(model: Any, dataset: Any, loss: Any, epoch: int, *rest: Any, tb_writer: Any = None) -> None:
         journal.begin(epoch + 1)
-        main.random_seed(job.seed, epoch)
-        train_one_epoch(
-            model, dataset, loss, epoch, *rest, tb_writer=_Scalars(journal, epoch + 1, STEP_NAMES, by_step=True)
-        )
+        main.random_seed(job.seed, epoch * PROCESSES + PROCESS)  # What is drawn differs from process to process.
+        scalars = _Scalars(journal, epoch + 1, WITH_VIEWS_NAMES if job.self_supervision else STEP_NAMES, by_step=True)
+        train_one_epoch(model, dataset, loss, epoch, *rest, tb_writer=scalars)
 
     return run
 
 
 def _journalled_evaluation(evaluate: Callable[..., Any], job: Job, journal: Journal) -> Callable[..., Any]:
     def run(model: Any, dataset: Any, epoch: int, args: Any, tb_writer: Any = None, tokenizer: Any = None) -> Any:
+        if PROCESS:
+            return {}
         scalars = _Scalars(journal, epoch, EPOCH_NAMES, by_step=False)
         metrics = evaluate(model, dataset, epoch, args, tb_writer=scalars, tokenizer=tokenizer)
         journal.write()
@@ -189,7 +215,8 @@ def _journalled_evaluation(evaluate: Callable[..., Any], job: Job, journal: Jour
 def write_weights(job: Job) -> None:
     """The last checkpoint's weights alone, without what training needs to go on, in a format that runs no code."""
     last = torch.load(Path(job.out_dir, "checkpoints", f"epoch_{job.epochs}.pt"), map_location="cpu", weights_only=True)
-    weights = {name.removeprefix("module."): tensor.contiguous() for name, tensor in last["state_dict"].items()}
+    named = ((name.removeprefix("module."), tensor) for name, tensor in last["state_dict"].items())
+    weights = {name: tensor.contiguous() for name, tensor in named if not name.startswith(f"{PROJECTION}.")}
     partial = Path(job.out_dir, f"{job.weights}.tmp")
     save_file(weights, partial, metadata={"format": "pt", "release_manifest_sha256": job.manifest_sha256})
     partial.replace(Path(job.out_dir, job.weights))
@@ -203,7 +230,7 @@ def write_features(job: Job) -> None:
     model: Any
     transform: Any
     model, _, transform = open_clip.create_model_and_transforms(
-        job.model, pretrained=str(Path(job.out_dir, job.weights)), force_image_size=job.image_size
+        job.model, pretrained=str(Path(job.out_dir, job.weights)), force_image_size=job.image_size, device=job.device
     )
     model.eval()
     _say(parameters=sum(parameter.numel() for parameter in model.parameters()), threads=torch.get_num_threads())
@@ -212,10 +239,10 @@ def write_features(job: Job) -> None:
     with torch.inference_mode():
         for batch in _tested_batches(job):
             keys += [key for key, _, _ in batch]
-            pictures = torch.stack([transform(picture) for _, picture, _ in batch])
-            images.append(model.encode_image(pictures, normalize=True).numpy())
-            captions = tokenizer([caption for _, _, caption in batch])
-            texts.append(model.encode_text(captions, normalize=True).numpy())
+            pictures = torch.stack([transform(picture) for _, picture, _ in batch]).to(job.device)
+            images.append(model.encode_image(pictures, normalize=True).cpu().numpy())
+            captions = tokenizer([caption for _, _, caption in batch]).to(job.device)
+            texts.append(model.encode_text(captions, normalize=True).cpu().numpy())
     np.savez(Path(job.out_dir, "features.npz"), key=keys, image=np.concatenate(images), text=np.concatenate(texts))
 
 
@@ -259,6 +286,10 @@ def run_job(path: str) -> None:
     open_clip.add_model_config(job.model_configs)
     adapt_open_clip(job, Journal(Path(job.out_dir, "metrics.jsonl")))
     main.main(job.arguments)
+    if PROCESSES > 1:
+        torch.distributed.destroy_process_group()
+    if PROCESS:
+        return
     logging.info("Embedding the held-out samples.")
     write_weights(job)
     write_features(job)

@@ -34,13 +34,14 @@ import numpy as np
 
 from ..schemas.config import fingerprint
 from ..schemas.errors import ConfigError, MissingExtra, ReleaseError, StageError
-from ..schemas.train_config import TrainConfig
+from ..schemas.train_config import Augmentation, TrainConfig
 from ..udfs.retrieval import Retrieval, retrieval
 from . import _model_papers
 from ._clip_model import architecture
 from ._held_out import Split, shared, split_samples, spoken
 from ._released import Release, Sample, read_release, verified_samples
 from ._train_pictures import draw_losses, draw_retrieval
+from ._trainer_errors import check_device
 from ._trainer_process import WEIGHTS, run_trainer, trainer_job
 
 READS = ("manifest.json", "shards/*.tar")
@@ -98,10 +99,10 @@ def run(release_dir: str | Path, out_dir: str | Path, config: TrainConfig) -> Tr
     _write_json(out / "run.json", {"status": "running", "fingerprint": identity})
     _write_inputs(out, split, config)
     log.info("train: %d pairs, %d held out, %s", len(split.trained), len(split.held_out), config.model)
-    said = run_trainer(release, out, trainer_job(release, out, split, config))
+    said = run_trainer(release, out, trainer_job(release, out, split, config), config.processes)
     directions = _test(out / "features.npz", split.tested, config.seed)
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    draw_losses(out / "loss.png", rows, config.batch_size)
+    draw_losses(out / "loss.png", rows, _candidates(config))
     draw_retrieval(out / "retrieval.png", directions)
     record = {
         "status": "done",
@@ -127,32 +128,62 @@ def _check_installed() -> None:
 
 def _check_config(config: TrainConfig) -> None:
     least = {"epochs": 1, "batch_size": 2, "warmup": 0, "workers": 0, "threads": 0, "seed": 0, "image_size": 1,
-             "weight_decay": 0.0}  # fmt: skip
+             "weight_decay": 0.0, "self_supervision": 0.0, "processes": 1, "accum_freq": 1,
+             "grad_clip_norm": 0.0}  # fmt: skip
     for key, low in least.items():
         value = getattr(config, key)
         if value is not None and not value >= low:
             raise ConfigError(f"train.{key}", f"is {value}", f"at least {low}")
     if not 0 < config.holdout_share < 1:
         raise ConfigError("train.holdout_share", f"is {config.holdout_share}", "a share between 0 and 1")
+    if not 0 <= config.caption_dropout < 1:
+        raise ConfigError("train.caption_dropout", f"is {config.caption_dropout}", "a share below 1")
+    _check_augmentation(config.augmentation)
+    check_device(config.device, config.processes)
+    if config.device == "cpu" and config.precision in ("amp", "fp16"):
+        raise ConfigError("train.precision", f"is {config.precision}, on the CPU", "fp32, bf16 or amp_bf16")
     if not (config.lr > 0 and math.isfinite(config.lr)):
         raise ConfigError("train.lr", f"is {config.lr}", "a positive number")
     architecture(config.model, _MODEL)
 
 
+def _check_augmentation(asked: Augmentation | None) -> None:
+    if asked is None:
+        return
+    if not (len(asked.scale) == 2 and 0 < asked.scale[0] <= asked.scale[1] <= 1):
+        raise ConfigError("train.augmentation.scale", f"is {list(asked.scale)}", "two shares, the lesser first")
+    jitter = asked.color_jitter
+    if not (len(jitter) == 4 and all(0 <= change <= 1 for change in jitter) and jitter[3] <= 0.5):
+        raise ConfigError("train.augmentation.color_jitter", f"is {list(jitter)}",
+                          "four numbers from 0 to 1, the last at most 0.5")  # fmt: skip
+    for key in ("color_jitter_prob", "gray_scale_prob"):
+        if not 0 <= getattr(asked, key) <= 1:
+            raise ConfigError(f"train.augmentation.{key}", f"is {getattr(asked, key)}", "a share from 0 to 1")
+
+
 def _check_size(split: Split, release: Release, config: TrainConfig) -> None:
     """Refuse what open_clip's loader would wait for without end: a worker that never fills one batch."""
-    where, workers = str(release.folder), max(1, config.workers)
+    where, workers = str(release.folder), max(1, config.workers) * config.processes
     if workers > len(release.shards):
-        raise ConfigError("train.workers", f"is {workers}", f"at most {len(release.shards)}, one a shard")
+        raise ConfigError("train.workers" if config.processes == 1 else "train.processes times train.workers",
+                          f"is {workers}", f"at most {len(release.shards)}, one a shard")  # fmt: skip
     in_shard = Counter(sample.shard for sample in split.trained)
     sizes = sorted(in_shard[shard.path] for shard in release.shards)
     fewest = sum(sizes[: len(sizes) // workers])
     if fewest < config.batch_size:
         raise ReleaseError(where, f"gives a worker {fewest} pairs to train on", f"a batch of {config.batch_size}",
                            "Lower train.batch_size or train.workers")  # fmt: skip
+    if len(split.trained) < _candidates(config):
+        raise ReleaseError(where, f"gives {len(split.trained)} pairs to train on", f"a step of {_candidates(config)}",
+                           "Lower train.accum_freq or train.batch_size")  # fmt: skip
     if len({spoken(sample.caption) for sample in split.tested}) < 2:
         raise ReleaseError(where, f"leaves {len(split.tested)} held-out pairs to test on", "at least two captions",
                            "Raise train.holdout_share")  # fmt: skip
+
+
+def _candidates(config: TrainConfig) -> int:
+    """Among how many captions a step of training looks for the right one."""
+    return config.batch_size * config.accum_freq * config.processes
 
 
 def _earlier_record(out: Path) -> dict[str, Any]:
@@ -236,7 +267,7 @@ def _record(
         "loss": {
             "last_epoch": sum(last) / len(last),
             "held_out": rows[-1]["held_out_loss"],
-            "guessing": math.log(config.batch_size),
+            "guessing": math.log(_candidates(config)),
         },
         "retrieval": {name: asdict(found) for name, found in directions.items()},
         "versions": {
