@@ -14,6 +14,7 @@ are replaced, and nothing else:
 - ``data.tarfile_to_samples_nothrow``, ``data.log_and_continue``: the first breaks on the end-of-shard marks
   of webdataset after 0.2.86; both skip what they cannot read, and a model would then have been trained on
   other samples than its record says. webdataset's own reader takes their place, and fails.
+  That of the training side also plants canaries, if the job asks for some.
 - ``data.wds.shuffle``: webdataset seeds it by clock and process; here by the epoch's seed.
 - ``main.create_model_and_transforms``, ``main.create_loss``: only for ``self_supervision``, see ``_clip_options``.
 - ``torch.nn.parallel.DistributedDataParallel``: only for several processes on the CPU, where it wants no ids of devices.
@@ -44,6 +45,7 @@ from open_clip_train import data, main
 from safetensors.torch import save_file
 
 from ..schemas.errors import ReleaseError
+from . import _canaries
 from ._clip_options import PROJECTION, WithViews, drop_words, with_views
 
 IMAGES, KEY, TEXTS = "jpg;png;jpeg;webp", "__key__", "txt"
@@ -62,6 +64,8 @@ class Job:
         model, image_size, seed, threads, epochs, batch_size, caption_dropout, self_supervision, device: as in
             ``TrainConfig``.
         model_configs: folder with architectures that open_clip does not have.
+        canaries, canary_repeats: as in ``TrainConfig``.
+        released: samples in all the shards.
         held_out: keys never trained on.
         tested: those of them that the model is tested on.
         weights: file of the published weights, in ``out_dir``.
@@ -78,6 +82,9 @@ class Job:
     threads: int
     epochs: int
     batch_size: int
+    canaries: int
+    canary_repeats: int
+    released: int
     caption_dropout: float
     self_supervision: float
     device: str
@@ -171,11 +178,21 @@ def strict(error: Exception) -> bool:
     raise error
 
 
+def trained_samples(job: Job) -> Callable[[Any], Any]:
+    """webdataset's own reader of shards, and canaries after it where the job plants some."""
+    read: Any = wds.tarfile_to_samples(handler=strict)  # type: ignore[call-arg]
+    if not job.canaries:
+        return read
+    sown = _canaries.canaries(job.canaries, job.seed, _canaries.PICTURE_SIDE)
+    plant = _canaries.planted(sown, job.canary_repeats, job.released)
+    return lambda shards: plant(read(shards))
+
+
 def adapt_open_clip(job: Job, journal: Journal) -> None:
     """Replace the globals that this module's docstring names."""
     data.get_wds_dataset = split_loader(set(job.held_out), set(job.tested), job.caption_dropout)
     data.log_and_continue = strict  # type: ignore[assignment]
-    data.tarfile_to_samples_nothrow = wds.tarfile_to_samples(handler=strict)  # type: ignore[attr-defined]
+    data.tarfile_to_samples_nothrow = trained_samples(job)  # type: ignore[assignment]
     data.wds.shuffle = functools.partial(wds.shuffle, rng=random)  # type: ignore[attr-defined]
     if job.self_supervision:
         create_loss = main.create_loss

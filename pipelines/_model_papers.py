@@ -83,6 +83,7 @@ def _model(record: dict[str, Any], weights: str) -> dict[str, Any]:
             {"name": "fairshard:initialised_from", "value": record["model"]["initialised_from"]},
             {"name": "fairshard:parameters", "value": str(record["model"]["parameters"])},
             {"name": "fairshard:seed", "value": str(record["config"]["seed"])},
+            {"name": "fairshard:canaries", "value": str((record.get("canaries") or {}).get("planted", 0))},
         ],
     }
 

@@ -24,20 +24,22 @@ MODULE = f"{__package__}._clip_trainer"
 _ADAM = ("--beta1", "0.9", "--beta2", "0.98", "--eps", "1e-6")
 # Not to be passed on: whatever cluster this runs on, open_clip would wait for its peers. torchrun says them anew.
 _ALONE = ("WORLD_SIZE", "SLURM_NTASKS", "SLURM_PROCID", "RANK", "LOCAL_RANK")
-_JOB_KEYS = ("model", "image_size", "seed", "threads", "epochs", "batch_size", "caption_dropout", "self_supervision",
-             "device")  # fmt: skip
+_JOB_KEYS = ("model", "image_size", "seed", "threads", "epochs", "batch_size", "canaries", "canary_repeats",
+             "caption_dropout", "self_supervision", "device")  # fmt: skip
 _LOG_TAIL_BYTES = 2000
 
 
 def trainer_job(release: Release, out: Path, split: Split, config: TrainConfig) -> dict[str, Any]:
     """The trainer's job, as JSON; see ``_clip_trainer.Job``. ``out`` is absolute."""
+    planted = config.canaries * config.canary_repeats
     of_config = {key: value for key, value in asdict(config).items() if key in _JOB_KEYS}
     return {
         **of_config,
-        "arguments": _arguments(release, out, len(split.trained), len(split.tested), config),
+        "arguments": _arguments(release, out, len(split.trained) + planted, len(split.tested), config),
         "out_dir": str(out),
         "shards": [shard.path for shard in release.shards],
         "model_configs": str(Path(__file__).parent / "model_configs"),
+        "released": len(split.trained) + len(split.held_out),
         "held_out": [sample.key for sample in split.held_out],
         "tested": [sample.key for sample in split.tested],
         "weights": WEIGHTS,

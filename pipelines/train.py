@@ -36,7 +36,7 @@ from ..schemas.config import fingerprint
 from ..schemas.errors import ConfigError, MissingExtra, ReleaseError, StageError
 from ..schemas.train_config import Augmentation, TrainConfig
 from ..udfs.retrieval import Retrieval, retrieval
-from . import _model_papers
+from . import _canaries, _model_papers
 from ._clip_model import architecture
 from ._held_out import Split, shared, split_samples, spoken
 from ._released import Release, Sample, read_release, verified_samples
@@ -128,8 +128,8 @@ def _check_installed() -> None:
 
 def _check_config(config: TrainConfig) -> None:
     least = {"epochs": 1, "batch_size": 2, "warmup": 0, "workers": 0, "threads": 0, "seed": 0, "image_size": 1,
-             "weight_decay": 0.0, "self_supervision": 0.0, "processes": 1, "accum_freq": 1,
-             "grad_clip_norm": 0.0}  # fmt: skip
+             "weight_decay": 0.0, "canaries": 0, "canary_repeats": 1, "self_supervision": 0.0, "processes": 1,
+             "accum_freq": 1, "grad_clip_norm": 0.0}  # fmt: skip
     for key, low in least.items():
         value = getattr(config, key)
         if value is not None and not value >= low:
@@ -263,6 +263,7 @@ def _record(
             "held_out_with_a_trained_picture": split.copies,
             "tested": len(split.tested),
         },
+        "canaries": _canaries.record(config.canaries, config.canary_repeats, config.seed, _canaries.PICTURE_SIDE),
         "shared_by_trained_and_tested": shared(split),
         "loss": {
             "last_epoch": sum(last) / len(last),

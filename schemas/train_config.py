@@ -35,6 +35,9 @@ class TrainConfig:
         warmup: steps of linear warm-up before the cosine decay.
         image_size: side of the model's input in pixels; as the architecture says if not given.
         holdout_share: share of the pairs, by hash of their id, that is never trained on.
+        canaries: invented pairs planted among the trained ones, so that the audit can measure what the model kept
+            of them; the model then says so in its card. None by default.
+        canary_repeats: how often each comes in an epoch, as if the release held so many copies of it.
         workers: processes that read shards, at most one a shard; 0 reads in the training process, which
             alone gives the same losses after a kill.
         threads: of torch; its own choice, by the number of cores, if 0. One by default, because sums round
@@ -50,6 +53,8 @@ class TrainConfig:
     seed: int = 0
     image_size: int | None = None
     holdout_share: float = 0.2
+    canaries: int = 0
+    canary_repeats: int = 100
     workers: int = 0
     threads: int = 1
     augmentation: Augmentation | None = None

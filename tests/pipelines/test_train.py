@@ -206,8 +206,8 @@ def test_the_loader_passes_over_what_is_held_out(tmp_path, monkeypatch):
                          (main, "evaluate")):  # fmt: skip
         monkeypatch.setattr(module, name, getattr(module, name))
     held_out = [f"{n:09d}" for n in range(10, 22)]
-    job = SimpleNamespace(held_out=held_out, tested=held_out[:10], seed=0, caption_dropout=0.0, self_supervision=0.0,
-                          device="cpu")  # fmt: skip
+    job = SimpleNamespace(held_out=held_out, tested=held_out[:10], seed=0, canaries=0, caption_dropout=0.0,
+                          self_supervision=0.0, device="cpu")  # fmt: skip
     _clip_trainer.adapt_open_clip(job, _clip_trainer.Journal(tmp_path / "metrics.jsonl"))  # type: ignore[arg-type]
     shards = "shards/00000.tar::shards/00001.tar"
     args = SimpleNamespace(train_data=shards, val_data=shards, train_num_samples=48, val_num_samples=10, batch_size=8,
