@@ -56,7 +56,7 @@ def with_views(create: Callable[..., Any]) -> Callable[..., Any]:
     def made(name: str, *args: Any, **rest: Any) -> Any:
         model, train_transform, test_transform = create(name, *args, **rest)
         view: Any = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=True, aug_cfg=_VIEW)
-        _see_views(model, open_clip.get_model_config(name)["embed_dim"])
+        _see_views(model, (open_clip.get_model_config(name) or {})["embed_dim"])
         return (
             model,
             lambda picture: torch.stack([train_transform(picture), view(picture), view(picture)]),
