@@ -128,7 +128,7 @@ class Training:
                 loss = denoising_loss(self._unet, self._noises, clean, added, steps, text).mean()
             step = (epoch - 1) * self._steps + number
             self._journal.add(epoch, step, "loss", float(loss))
-            self._journal.add(epoch, step, "lr", self._rates.get_last_lr()[0])
+            self._journal.add(epoch, step, "lr", float(self._rates.get_last_lr()[0]))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self._unet.parameters(), config.max_grad_norm)
             self._optimizer.step()
