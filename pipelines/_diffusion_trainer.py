@@ -14,7 +14,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from safetensors.torch import save_file
 from ..schemas import typed_yaml
 from ..schemas.diffusion_config import DiffusionConfig
 from ..schemas.errors import StageError
+from . import _canaries
 from ._denoising import TextEncoder, as_picture, as_tensor, denoising_loss, new_schedule, new_unet, noise, sample
 from ._diffusion_model import UNET, text_tower
 from ._diffusion_pictures import draw_samples
@@ -46,6 +47,7 @@ class Job:
         out_dir: absolute; the working directory is the release.
         shards: relative to the release.
         config: of ``DiffusionConfig``.
+        epochs: as in there.
         device: of torch.
         text_encoder: what run.json says of it.
         fingerprint: of the run; a checkpoint of another is refused.
@@ -61,6 +63,7 @@ class Job:
     out_dir: str
     shards: list[str]
     config: dict[str, Any]
+    epochs: int
     device: str
     text_encoder: dict[str, Any]
     fingerprint: str
@@ -87,7 +90,12 @@ class Training:
         self._optimizer = torch.optim.AdamW(self._unet.parameters(), lr=config.lr, weight_decay=config.weight_decay)
         shown = job.trained + config.canaries * config.canary_repeats
         self._steps = -(-shown // config.batch_size)
-        self._rates = get_cosine_schedule_with_warmup(self._optimizer, config.warmup, config.epochs * self._steps)
+        self._rates = get_cosine_schedule_with_warmup(self._optimizer, config.warmup, job.epochs * self._steps)
+        self._plant = _canaries.planted(
+            _canaries.canaries(config.canaries, config.seed, _canaries.PICTURE_SIDE),
+            config.canary_repeats,
+            job.released,
+        )
         self._journal = Journal(self._out / "metrics.jsonl")
         self._done, self._pictures, self._seconds = 0, 0, 0.0
 
@@ -95,12 +103,12 @@ class Training:
         """Train to the end, from the last checkpoint if there is one, and publish the averaged weights."""
         self._resume()
         self._journal.begin(self._done + 1)
-        for epoch in range(self._done + 1, self._config.epochs + 1):
+        for epoch in range(self._done + 1, self._job.epochs + 1):
             self._train(epoch)
             with self._averaged():
                 held_out_loss = self._held_out_loss()
                 self._journal.add(epoch, None, "held_out_loss", held_out_loss)
-                if epoch == self._config.epochs or epoch % self._config.sample_every == 0:
+                if epoch == self._job.epochs or epoch % self._config.sample_every == 0:
                     self._draw_samples(epoch)
             self._commit(epoch)
             losses = [row["loss"] for row in self._journal.epoch_rows(epoch)]
@@ -120,7 +128,7 @@ class Training:
                 loss = denoising_loss(self._unet, self._noises, clean, added, steps, text).mean()
             step = (epoch - 1) * self._steps + number
             self._journal.add(epoch, step, "loss", float(loss))
-            self._journal.add(epoch, step, "lr", self._rates.get_last_lr()[0])
+            self._journal.add(epoch, step, "lr", float(self._rates.get_last_lr()[0]))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self._unet.parameters(), config.max_grad_norm)
             self._optimizer.step()
@@ -159,7 +167,7 @@ class Training:
         """The training side, shuffled."""
         held_out, shards = set(self._job.held_out), list(self._job.shards)
         rng.shuffle(shards)
-        return batches(shards, lambda key: key not in held_out, self._config, rng)
+        return batches(shards, lambda key: key not in held_out, self._config, rng, self._plant)
 
     def _commit(self, epoch: int) -> None:
         self._journal.write()
@@ -226,7 +234,11 @@ class Training:
 
 
 def batches(
-    shards: list[str], wanted: Callable[[str], bool], config: DiffusionConfig, rng: random.Random | None = None
+    shards: list[str],
+    wanted: Callable[[str], bool],
+    config: DiffusionConfig,
+    rng: random.Random | None = None,
+    plant: Callable[[Iterable[Any]], Iterator[Any]] = iter,
 ) -> Iterator[tuple[torch.Tensor, list[str]]]:
     """Samples of shards, read as a stream.
 
@@ -235,6 +247,7 @@ def batches(
         wanted: says of a key whether its sample is.
         config: says how many are a batch; the last may have fewer.
         rng: shuffles; without one they come as in the shards.
+        plant: puts further samples among those read.
 
     Yields:
         float32[n, 3, side, side] and n captions.
@@ -242,6 +255,7 @@ def batches(
     stream = wds.DataPipeline(
         wds.SimpleShardList(shards),
         wds.tarfile_to_samples(handler=strict),  # type: ignore[call-arg]
+        plant,
         wds.select(lambda sample: wanted(sample[KEY])),
         *([] if rng is None else [wds.shuffle(_SHUFFLED, initial=_SHUFFLED, rng=rng)]),
         wds.decode("pilrgb", handler=strict),

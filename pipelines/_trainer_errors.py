@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import signal
-from typing import NoReturn
 
 from ..schemas.errors import ConfigError, MissingExtra, StageError
 
-_LESS = "Lower train.batch_size or train.image_size, or take a smaller train.model or a larger machine"
+_LESS = "Lower batch_size or image_size, take a smaller model or a larger machine"
 _NO_MEMORY = ("MemoryError", "OutOfMemoryError", "can't allocate memory", "not enough memory", "std::bad_alloc",
-              "Cannot allocate memory", "out of memory")  # fmt: skip
+              "Cannot allocate memory", "out of memory", "failed to map segment")  # fmt: skip
 _OTHERS = ("Error(s) in loading state_dict", "loaded state dict", "PytorchStreamReader", "UnpicklingError",
            "KeyError: 'state_dict'")  # fmt: skip
+_KIND = re.compile(r"^(StageError|ReleaseError|Refused|FloatingPointError): ")
 
 
-def fail(code: int, said: str, log_tail: str, out: str, log: str) -> NoReturn:
-    """Say why a trainer's process ended.
+def trainer_failed(code: int, said: str, log_tail: str, out: str, log: str) -> StageError:
+    """Why a trainer's process ended, and what to do about it.
 
     Args:
         code: of the process; negative is the signal that ended it.
@@ -23,25 +24,22 @@ def fail(code: int, said: str, log_tail: str, out: str, log: str) -> NoReturn:
         log_tail: the end of what it wrote to stderr, where a library that aborts says why.
         out: the run folder.
         log: the whole of stderr.
-
-    Raises:
-        StageError: always.
     """
     again = f"See {log}; running again goes on from the last epoch"
-    text = said or log_tail
-    if any(sign in text for sign in _NO_MEMORY):
-        raise StageError("train", f"there was not enough memory ({_first_line(said) or 'the trainer was aborted'})",
-                         hint=f"{_LESS}. {again}")  # fmt: skip
+    told = said or _last_line(log_tail)
     if code == -signal.SIGKILL:
-        raise StageError("train", "the trainer was killed, as a system does that is out of memory",
-                         hint=f"{_LESS}. {again}")  # fmt: skip
+        return StageError("train", "the trainer was killed, as a system does that is out of memory",
+                          hint=f"{_LESS}. {again}")  # fmt: skip
+    if any(sign in (said or log_tail) for sign in _NO_MEMORY):
+        return StageError("train", f"there was not enough memory ({_short(told)})", hint=f"{_LESS}. {again}")
     if said.startswith("FloatingPointError: "):
-        raise StageError("train", said.removeprefix("FloatingPointError: "), "numbers",
-                         f"Lower train.lr, raise train.warmup or set train.grad_clip_norm: 1.0. See {log}")  # fmt: skip
+        return StageError("train", f"the trainer ended with {code}: {_KIND.sub('', said)}", hint=f"See {log}")
     if any(sign in said for sign in _OTHERS):
-        raise StageError(f"{out}/checkpoints", f"cannot be gone on from ({_first_line(said)})",
-                         "checkpoints of this very model", "Delete them to begin anew, or choose another run_dir")  # fmt: skip
-    raise StageError("train", f"the trainer ended with {code}: {said or 'it did not say why'}", hint=again)
+        return StageError(f"{out}/checkpoints", f"cannot be gone on from ({_short(told)})",
+                          "checkpoints of this very model", "Delete them to begin anew, or choose another folder")  # fmt: skip
+    return StageError(
+        "train", f"the trainer ended with {code}: {_KIND.sub('', told) or 'it did not say why'}", hint=again
+    )
 
 
 def check_device(device: str, processes: int) -> None:
@@ -68,5 +66,11 @@ def check_device(device: str, processes: int) -> None:
                           "Set train.device: cpu, or install a build of torch for this machine's GPU")  # fmt: skip
 
 
-def _first_line(said: str) -> str:
-    return said.strip().partition("\n")[0][:200]
+def _last_line(log: str) -> str:
+    return log.strip().rpartition("\n")[2]
+
+
+def _short(told: str) -> str:
+    """The first line, or the first two where the first only announces."""
+    first, _, rest = told.strip().partition("\n")
+    return f"{first} {rest.strip().partition(chr(10))[0]}"[:200].strip() if first.endswith(":") else first[:200]

@@ -15,7 +15,7 @@ from ..schemas.train_config import TrainConfig
 from ._held_out import Split
 from ._progress import Bar, bar
 from ._released import Release
-from ._trainer_errors import fail
+from ._trainer_errors import trainer_failed
 
 WEIGHTS = "model.safetensors"
 MODULE = f"{__package__}._clip_trainer"
@@ -47,13 +47,16 @@ def trainer_job(release: Release, out: Path, split: Split, config: TrainConfig) 
     }
 
 
-def run_trainer(release: Release, out: Path, job: dict[str, Any], processes: int = 1) -> dict[str, Any]:
+def run_trainer(
+    release: Release, out: Path, job: dict[str, Any], module: str = MODULE, processes: int = 1
+) -> dict[str, Any]:
     """Run a job to its end.
 
     Args:
         release: to be trained on.
         out: the run folder.
         job: see ``trainer_job``.
+        module: of the trainer.
         processes: that train together.
 
     Returns: what the trainer says of itself: parameters, threads, resumed_after_epoch (absent if no epoch was left).
@@ -61,7 +64,7 @@ def run_trainer(release: Release, out: Path, job: dict[str, Any], processes: int
         StageError: it failed; trainer.log in the run folder has the whole story.
     """
     (out / "job.json").write_text(json.dumps(job))
-    command = [sys.executable, "-m", *_together(processes), MODULE, str(out / "job.json")]
+    command = [sys.executable, "-m", *_together(processes), module, str(out / "job.json")]
     environment = {key: value for key, value in os.environ.items() if key not in _ALONE}
     # The working directory is the release, from which no module may be loaded.
     environment |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "PYTHONSAFEPATH": "1"}
@@ -79,7 +82,7 @@ def run_trainer(release: Release, out: Path, job: dict[str, Any], processes: int
         code = process.wait()
     if code:
         tail = (out / "trainer.log").read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
-        fail(code, said.get("error", ""), tail, str(out), str(out / "trainer.log"))
+        raise trainer_failed(code, said.get("error", ""), tail, str(out), str(out / "trainer.log"))
     return said
 
 

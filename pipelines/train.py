@@ -99,7 +99,7 @@ def run(release_dir: str | Path, out_dir: str | Path, config: TrainConfig) -> Tr
     _write_json(out / "run.json", {"status": "running", "fingerprint": identity})
     _write_inputs(out, split, config)
     log.info("train: %d pairs, %d held out, %s", len(split.trained), len(split.held_out), config.model)
-    said = run_trainer(release, out, trainer_job(release, out, split, config), config.processes)
+    said = run_trainer(release, out, trainer_job(release, out, split, config), processes=config.processes)
     directions = _test(out / "features.npz", split.tested, config.seed)
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     draw_losses(out / "loss.png", rows, _candidates(config))
