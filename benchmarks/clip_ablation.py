@@ -2,7 +2,7 @@
 
     python benchmarks/clip_ablation.py                                  # makes the sample's release first
     python benchmarks/clip_ablation.py --release demo/release --out runs  # goes on with the runs that are there
-    python benchmarks/clip_ablation.py --seeds 5 --epochs 30
+    python benchmarks/clip_ablation.py --seeds 5 --epochs 30 --image-size 32
 
 Each row is the mean over seeds of training, and its standard deviation from seed to seed; the split is the same for all.
 Recall at 5 is the mean of both directions among the held-out pairs. The margin says by how much a held-out picture is
@@ -91,6 +91,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder of the runs, which stay there")
     parser.add_argument("--seeds", type=int, default=3, help="default 3")
     parser.add_argument("--epochs", type=int, default=10, help="default 10")
+    parser.add_argument("--image-size", type=int, help="side of the model's input in pixels; 64 if not given")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fairshard-ablation-") as scratch:
         out = options.out or Path(scratch, "runs")
@@ -100,7 +101,7 @@ def main() -> None:
         found: dict[str, list[Measured]] = {arm: [] for arm in ARMS}
         for seed in range(options.seeds):
             for number, (arm, changes) in enumerate(ARMS.items()):
-                config = TrainConfig(epochs=options.epochs, seed=seed, **changes)
+                config = TrainConfig(epochs=options.epochs, image_size=options.image_size, seed=seed, **changes)
                 found[arm].append(measure(release, out / f"{number}-{seed}", config))
                 print(f"seed {seed}, {arm}: {found[arm][-1]}", flush=True)
         print(table(found))
