@@ -75,7 +75,7 @@ def run(release_dir: str | Path, clip_dir: str | Path, out_dir: str | Path, conf
         raise ConfigError(_KEY, f"is {out}, as run_dir", "a folder of its own")
     clip = of_run(Path(clip_dir), run_record(Path(clip_dir)))
     identity = fingerprint(release.manifest_sha256, config, clip.sha256())
-    before = earlier_record(out, _KEY)
+    before = earlier_record(out, _KEY, TRAINER)
     if is_finished(out, before, identity):
         log.info("train: %s is done already; nothing to do", out_dir)
         return result(out, before, already_done=True)

@@ -250,6 +250,13 @@ def test_without_a_clip_run_on_the_same_release(world, tmp_path):
     assert not out.exists()
 
 
+def test_a_folder_of_the_other_trainer_is_left_alone(world, tmp_path):
+    out = shutil.copytree(world / "run", tmp_path / "run")
+    with pytest.raises(StageError, match=r"run\.json: is of another trainer.*Choose another diffusion_dir"):
+        train_diffusion.run(world / "release", world / "run", out, QUICK)
+    assert (out / "model.safetensors").read_bytes() == (world / "run/model.safetensors").read_bytes()
+
+
 def test_a_shard_that_was_changed_is_refused(world, tmp_path):
     release = shutil.copytree(world / "release", tmp_path / "release")
     with (release / "shards/00000.tar").open("r+b") as shard:
