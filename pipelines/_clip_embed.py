@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -46,13 +47,32 @@ def embed(run: Trained, samples: list[Sample]) -> tuple[Vectors, Vectors]:
     """
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, int(run.record.get("threads", 1))))
-    try:
-        with torch.inference_mode():
-            return _embedded(run, samples)
-    finally:
-        torch.set_num_threads(threads)
+    with _threads_of(run), torch.inference_mode():
+        return _embedded(run, samples)
+
+
+def embed_others(run: Trained, pictures: list[Image.Image], captions: list[str]) -> tuple[Vectors, Vectors]:
+    """As ``embed``, of pictures and captions that no release holds.
+
+    Args:
+        run: the model.
+        pictures: RGB, n of them.
+        captions: m of them.
+
+    Returns:
+        float32[n, d] and float32[m, d], rows of unit length.
+    """
+    import open_clip
+    import torch
+
+    with _threads_of(run), torch.inference_mode():
+        model, transform = of_run(run.folder, run.record).load()
+        images = [
+            model.encode_image(torch.stack([transform(each) for each in some]), normalize=True).numpy()
+            for some in _some(pictures)
+        ]
+        texts = _texts(model, open_clip.get_tokenizer(run.config.model), captions)
+    return _finite(run, np.concatenate(images)), _finite(run, texts)
 
 
 def _embedded(run: Trained, samples: list[Sample]) -> tuple[Vectors, Vectors]:
@@ -63,17 +83,39 @@ def _embedded(run: Trained, samples: list[Sample]) -> tuple[Vectors, Vectors]:
     tokenizer = open_clip.get_tokenizer(run.config.model)
     rows = {sample.key: number for number, sample in enumerate(samples)}
     images: list[Any] = [None] * len(samples)
-    texts: list[Any] = []
-    for start in range(0, len(samples), _BATCH):
-        captions = [sample.caption for sample in samples[start : start + _BATCH]]
-        texts.append(model.encode_text(tokenizer(captions), normalize=True).numpy())
+    texts = _texts(model, tokenizer, [sample.caption for sample in samples])
     for keys, pictures in _batches(run, samples, transform):
         for key, vector in zip(keys, model.encode_image(torch.stack(pictures), normalize=True).numpy(), strict=True):
             images[rows[key]] = vector
-    found = np.stack(images), np.concatenate(texts)
-    if not all(np.isfinite(vectors).all() for vectors in found):
+    return _finite(run, np.stack(images)), _finite(run, texts)
+
+
+def _texts(model: Any, tokenizer: Any, captions: list[str]) -> Vectors:
+    return np.concatenate([model.encode_text(tokenizer(some), normalize=True).numpy() for some in _some(captions)])
+
+
+def _finite(run: Trained, vectors: Vectors) -> Vectors:
+    if not np.isfinite(vectors).all():
         raise StageError(str(run.checkpoint), "gives vectors that are no numbers", "finite ones", "Train it anew")
-    return found
+    return vectors
+
+
+def _some(values: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(values), _BATCH):
+        yield values[start : start + _BATCH]
+
+
+@contextmanager
+def _threads_of(run: Trained) -> Iterator[None]:
+    """As many as it was trained with: sums round differently with another number."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(run.record.get("threads", 1))))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _batches(run: Trained, samples: list[Sample], transform: Any) -> Iterator[tuple[list[str], list[Any]]]:

@@ -5,6 +5,7 @@ Three questions about a release, the run that was trained on it, and the registr
 1. Later opt-outs: which released pairs would be left out now, and how much of the run were they?
 2. Leakage: which tested pairs resemble trained ones, so that a test measures memory?
 3. Memorisation: can one tell by the model which pairs it was trained on, and which pairs is that worst for?
+   Where canaries were planted: how surely does it give them away?
 
 Each measure has a limit in the config and is a finding above it. ``audit`` names pairs that confidential lists may
 cover: it is for those who hold the data, and not for publishing.
@@ -31,7 +32,7 @@ from ..schemas.config import Job
 from ..schemas.errors import Refused
 from ..schemas.policy import Policy
 from ..schemas.tables import AUDIT
-from . import _audit_leaks, _audit_model, _audit_picture, _clip_embed, _manifest, _registries
+from . import _audit_canaries, _audit_leaks, _audit_model, _audit_picture, _clip_embed, _manifest, _registries
 from ._audit_outputs import images, text
 from ._audit_row import Row, over, row
 from ._recheck import violations
@@ -96,9 +97,11 @@ def run(job: Job, now: datetime | None = None) -> AuditResult:
     leaks = _audit_leaks.find(release, trained.split, job.config.dedup, limits)
     memory = _audit_model.measure(trained, leaks.near, limits.max_pairs)
     memorised = _audit_model.rows(memory, limits, leaks.pair_ids)
-    result = AuditResult(Path(job.audit_dir), [*later, *leaks.rows, *memorised])
+    exposed = _audit_canaries.measure(trained)
+    planted = _audit_canaries.rows(exposed, limits.max_canaries_extracted)
+    result = AuditResult(Path(job.audit_dir), [*later, *leaks.rows, *memorised, *planted])
     threshold = next((found["threshold"] for found in memorised if found["pair_id"] is not None), None)
-    _write(result, _audit_picture.draw(memory, threshold), _record(job, trained, memory, result, now))
+    _write(result, _audit_picture.draw(memory, threshold), _record(job, trained, memory, exposed, result, now))
     for found in result.measures:
         log.info("audit: %s", line(found))
     return result
@@ -161,7 +164,12 @@ def _rule(hit: dict[str, Any]) -> str:
 
 
 def _record(
-    job: Job, trained: Trained, memory: _audit_model.Memory | None, result: AuditResult, now: datetime
+    job: Job,
+    trained: Trained,
+    memory: _audit_model.Memory | None,
+    exposed: _audit_canaries.Exposed | None,
+    result: AuditResult,
+    now: datetime,
 ) -> dict[str, Any]:
     return {
         "format": FORMAT,
@@ -173,6 +181,7 @@ def _record(
         "limits": asdict(job.config.audit),
         "measures": result.measures,
         "attacks": {} if memory is None else {name: asdict(attack) for name, attack in memory.attacks.items()},
+        "canaries": [] if exposed is None else exposed.said(),
         "findings": len(result.findings),
     }
 

@@ -19,6 +19,7 @@ class AuditConfig:
         memorised_false_positives: a trained pair counts as memorised if its own caption leads by more than those of
             all held-out pairs but this share do. So this is the share that chance gives.
         max_memorised: share of the trained pairs that count as memorised.
+        max_canaries_extracted: share of the planted canaries (``train.canaries``) that the model gives away wholly.
         max_pairs: of each side that the model is shown; chosen by hash of their ids.
     """
 
@@ -28,4 +29,5 @@ class AuditConfig:
     max_membership_auc: float = 0.6
     memorised_false_positives: float = 0.05
     max_memorised: float = 0.1
+    max_canaries_extracted: float = 0.05
     max_pairs: int = 2000
