@@ -29,6 +29,7 @@ from ._release import Release
 RUN_WORDS = 8
 
 _CAPTIONS = "SELECT pair_id, caption FROM outcome WHERE outcome = 'released' AND caption IS NOT NULL"
+_BATCH_ROWS = 65_536  # in far smaller ones most of the time goes into compiling regular expressions
 
 
 def text(file: str | Path, release_dir: str) -> list[Row]:
@@ -51,7 +52,7 @@ def text(file: str | Path, release_dir: str) -> list[Row]:
     lines = _lines(Path(file))
     _manifest.load(Release(release_dir))
     search = _Search(lines)
-    for batch in open_release(release_dir).batches(_CAPTIONS):
+    for batch in open_release(release_dir).batches(_CAPTIONS, _BATCH_ROWS):
         search.look(batch.column("pair_id"), batch.column("caption").cast(pa.string()))
     return [search.row(number) for number in lines]
 

@@ -19,7 +19,7 @@ from .arrow import pc
 from .overlap import CHARACTER, UNSPACED, spaced
 from .text import caption_key
 
-_MOST_BYTES = 1 << 20  # at once: each byte takes some forty while it is worked on
+_MOST_BYTES = 1 << 18  # at once: each byte takes some forty while it is worked on, which then stay in the cache
 
 # Odd, so that they have inverses; from the finaliser of SplitMix64.
 _OF_BYTES, _OF_WORDS = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -84,8 +84,9 @@ def _parts(texts: pa.Array, first: int = 0) -> list[tuple[int, pa.Array]]:
 
 def _hashed(texts: pa.Array, table: NDArray[np.uint8], least: float) -> RunHashes:
     data, offsets = _bytes(texts)
-    starts, ends = _words(table[data] > 0, offsets)
-    words = _sums(table[data], _OF_BYTES).of(starts, ends)
+    folded = table[data]
+    starts, ends = _words(folded > 0, offsets)
+    words = _sums(folded, _OF_BYTES).of(starts, ends)
     first = np.searchsorted(starts, offsets)  # word of each row, and behind the last row the number of all
     sums = _sums(words, _OF_WORDS)
     rows = np.repeat(np.arange(len(texts)), np.diff(first))
@@ -108,9 +109,11 @@ def _words(inside: NDArray[np.bool_], offsets: _Places) -> tuple[_Places, _Place
     """Where words begin and end; none goes on into the next text."""
     borders = np.zeros(len(inside) + 1, np.bool_)
     borders[offsets] = True
-    before, after = np.concatenate([[False], inside[:-1]]), np.concatenate([inside[1:], [False]])
-    starts = np.flatnonzero(inside & (borders[:-1] | ~before[: len(inside)]))
-    return starts, np.flatnonzero(inside & (borders[1:] | ~after[: len(inside)])) + 1
+    outside = ~inside
+    after, before = borders[:-1].copy(), borders[1:].copy()
+    after[1:] |= outside[:-1]
+    before[:-1] |= outside[1:]
+    return np.flatnonzero(inside & after), np.flatnonzero(inside & before) + 1
 
 
 def _runs(data: NDArray[np.uint8], starts: _Places, least: float) -> tuple[_Places, _Places]:
@@ -152,8 +155,7 @@ class _Sums(NamedTuple):
 
 def _sums(values: NDArray[np.unsignedinteger], factor: int) -> _Sums:
     until = np.zeros(len(values) + 1, np.uint64)
-    # Each value by one more: leading zeros would not count.
-    np.cumsum((values.astype(np.uint64) + np.uint64(1)) * _powers(factor, len(values)), out=until[1:])
+    np.cumsum(values * _powers(factor, len(values)), out=until[1:])
     return _Sums(until, factor)
 
 
