@@ -141,9 +141,17 @@ class Catalog:
         Raises:
             SqlError: DuckDB refused it.
         """
+        for batch in self.batches(sql, _ROWS_AT_ONCE):
+            yield from batch.to_pylist()
+
+    def batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """The same in pieces of about so many rows.
+
+        Raises:
+            SqlError: DuckDB refused it.
+        """
         try:
-            for batch in self.connection.sql(sql).to_arrow_reader(_ROWS_AT_ONCE):
-                yield from batch.to_pylist()
+            yield from self.connection.sql(sql).to_arrow_reader(rows)
         except (duckdb.Error, pa.ArrowException) as error:
             raise SqlError(self.root, f"{error}\nin the query\n{sql}") from error
 

@@ -235,7 +235,7 @@ class _AuditCli(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_AuditCli, subcommand_metavar="CONFIG | images FOLDER | text FILE",
+@click.group(cls=_AuditCli, subcommand_metavar="CONFIG | images FOLDER | text FILE | style FOLDER",
              short_help="What a model kept; later opt-outs; copied outputs.")  # fmt: skip
 def audit() -> None:
     """What a model kept, what has opted out since, and whether outputs repeat a release.
@@ -246,6 +246,7 @@ def audit() -> None:
     fairshard audit job.yaml                               the run of a job; limits are in its config
     fairshard audit images generated --release release     copies among pictures from any model
     fairshard audit text captions.txt --release release    captions repeated in any text, line by line
+    fairshard audit style generated --release release --model run    creators whose pictures they resemble
     """
 
 
@@ -297,6 +298,8 @@ def audit_images(folder: str, release: str, as_json: bool) -> None:
 def audit_text(file: str, release: str, as_json: bool) -> None:
     """The released caption that each line of FILE repeats: whole, or eight words of it in a row.
 
+    Of Chinese, Japanese and other text without spaces, sixteen characters in a row.
+
     Exits with 1 if one does.
 
     \b
@@ -305,6 +308,28 @@ def audit_text(file: str, release: str, as_json: bool) -> None:
     from . import audit as audits
 
     _print_audit(audits.text(file, release), as_json)
+
+
+@audit.command(name="style", short_help="The creators whose pictures a set resembles most.")
+@click.argument("folder", type=click.Path())
+@RELEASE
+@click.option("--model", required=True, type=click.Path(), help="Run folder of fairshard train, on the same release.")
+@click.option("--minimum", type=click.IntRange(min=2), default=10, show_default=True,
+              help="Released pictures that a creator needs to be compared with.")  # fmt: skip
+@AS_JSON
+def audit_style(folder: str, release: str, model: str, minimum: int, as_json: bool) -> None:
+    """Which creators' released pictures those below FOLDER resemble most, by what the model sees.
+
+    Says how often chance makes a creator the nearest, too. It measures likeness of whatever the model sees, subject and
+    colours among it; it is no finding of law. Exits with 1 if a creator is the nearest far more often than by chance.
+    Needs the extra [train].
+
+    \b
+    fairshard audit style generated --release release --model run
+    """
+    from . import audit as audits
+
+    _print_audit(audits.style(folder, release, model, minimum), as_json)
 
 
 COMMANDS = {command.name: command for command in (demo, plan, pull, run, recheck, train, audit)}

@@ -10,7 +10,8 @@ Three questions about a release, the run that was trained on it, and the registr
 Each measure has a limit in the config and is a finding above it. ``audit`` names pairs that confidential lists may
 cover: it is for those who hold the data, and not for publishing.
 
-`images` and `text` check what came out of any model against a release; see ``_audit_outputs``.
+`images`, `text` and `style` check what came out of any model against a release; see ``_audit_outputs``,
+``_audit_text`` and ``_audit_style``.
 """
 
 from __future__ import annotations
@@ -33,14 +34,16 @@ from ..schemas.errors import Refused
 from ..schemas.policy import Policy
 from ..schemas.tables import AUDIT
 from . import _audit_canaries, _audit_leaks, _audit_model, _audit_picture, _clip_embed, _manifest, _registries
-from ._audit_outputs import images, text
+from ._audit_outputs import images
 from ._audit_row import Row, over, row
+from ._audit_style import style
+from ._audit_text import text
 from ._recheck import violations
 from ._release import MANIFEST, Release
 from ._trained import Trained, read_run
 from ._trainer_process import WEIGHTS
 
-__all__ = ["READS", "WRITES", "AuditResult", "images", "line", "run", "summary", "text"]
+__all__ = ["READS", "WRITES", "AuditResult", "images", "line", "run", "style", "summary", "text"]
 
 READS = ("manifest.json", "shards/*.tar", "pairs/*.parquet", "tables/*.parquet", "run.json", "held_out.txt",
          WEIGHTS)  # fmt: skip
