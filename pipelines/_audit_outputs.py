@@ -71,15 +71,15 @@ def images(folder: str | Path, release_dir: str) -> list[Row]:
         InputError: no such folder, or no picture in it.
         ReleaseError: not a finished release.
     """
-    files = _files(Path(folder))
+    files = picture_files(Path(folder))
     policy = _manifest.load(Release(release_dir))["policy"]
     catalog = open_release(release_dir)
     looks = _looks(catalog, policy)
-    digests = {name: hashlib.sha256(_bytes(path)).hexdigest() for name, path in files.items()}
+    digests = {name: hashlib.sha256(picture_bytes(path)).hexdigest() for name, path in files.items()}
     same = {found["sha256"]: found for found in catalog.dicts(_BY_BYTES, digests=list(digests.values()))}
     rows, pictures = [], 0
     for name, path in files.items():
-        picture = fingerprint(_bytes(path), dihedral=True)
+        picture = fingerprint(picture_bytes(path), dihedral=True)
         pictures += picture.error is None
         rows.append(_picture_row(name, picture, same.get(digests[name]), looks))
     if not pictures:
@@ -111,7 +111,12 @@ def text(file: str | Path, release_dir: str) -> list[Row]:
     return [search.row(number) for number in lines]
 
 
-def _files(folder: Path) -> dict[str, Path]:
+def picture_files(folder: Path) -> dict[str, Path]:
+    """Every file below a folder by its name relative to it, in order, but those that a dot hides.
+
+    Raises:
+        InputError: no such folder, or nothing in it.
+    """
     if not folder.is_dir():
         raise InputError(str(folder), "is no folder", "a folder of pictures")
     found = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
@@ -121,7 +126,8 @@ def _files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _bytes(path: Path) -> bytes:
+def picture_bytes(path: Path) -> bytes:
+    """The whole of a file, or InputError."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -10,7 +10,7 @@ Three questions about a release, the run that was trained on it, and the registr
 Each measure has a limit in the config and is a finding above it. ``audit`` names pairs that confidential lists may
 cover: it is for those who hold the data, and not for publishing.
 
-`images` and `text` check what came out of any model against a release; see ``_audit_outputs``.
+`images` and `text` check what came out of any model against a release; see ``_audit_outputs`` and ``_audit_copies``.
 """
 
 from __future__ import annotations
@@ -32,8 +32,19 @@ from ..schemas.config import Job
 from ..schemas.errors import Refused
 from ..schemas.policy import Policy
 from ..schemas.tables import AUDIT
-from . import _audit_canaries, _audit_leaks, _audit_model, _audit_picture, _clip_embed, _manifest, _registries
-from ._audit_outputs import images, text
+from . import (
+    _audit_canaries,
+    _audit_copies,
+    _audit_leaks,
+    _audit_model,
+    _audit_outputs,
+    _audit_picture,
+    _clip_embed,
+    _copy_model,
+    _manifest,
+    _registries,
+)
+from ._audit_outputs import text
 from ._audit_row import Row, over, row
 from ._recheck import violations
 from ._release import MANIFEST, Release
@@ -105,6 +116,34 @@ def run(job: Job, now: datetime | None = None) -> AuditResult:
     for found in result.measures:
         log.info("audit: %s", line(found))
     return result
+
+
+def images(
+    folder: str | Path,
+    release_dir: str,
+    model: str | None = None,
+    side: int | None = None,
+    similarity: float | None = None,
+    out: str | None = None,
+) -> list[Row]:
+    """For each picture below a folder, the released picture that is nearest: by hashes, and by a model if one is named.
+
+    Args:
+        folder, release_dir: see ``_audit_outputs.images``.
+        model, side: see ``_copy_model.load``.
+        similarity: see ``_audit_copies.alike``.
+        out: where ``_audit_copies.WRITES`` go, and the model's vectors of the release; nothing is written if None.
+
+    Returns:
+        ``audit`` rows, those of hashes first.
+    """
+    looking = None if model is None else _copy_model.load(model, side)
+    rows = _audit_outputs.images(folder, release_dir)
+    if looking is not None:
+        rows += _audit_copies.alike(folder, release_dir, looking, similarity, None if out is None else Path(out))
+    if out is not None:
+        _audit_copies.write(rows, folder, release_dir, out)
+    return rows
 
 
 def summary(result: AuditResult) -> list[str]:
