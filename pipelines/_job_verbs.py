@@ -21,7 +21,8 @@ from ._work import STAGES
 
 if TYPE_CHECKING:
     from ._audit_row import Row
-    from .train import TrainResult
+    from ._run_folder import TrainResult
+    from .train import TrainResult as ClipResult
 
 CONFIG = click.argument("config", type=click.Path(dir_okay=False))
 SET = click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", callback=lambda ctx, param, given: _changes(given),
@@ -195,22 +196,31 @@ def recheck(config: str, changes: dict[str, Any], as_json: bool) -> None:
         click.echo(f"checked: {folder}\n{takedowns.text(taken)}")
 
 
-@click.command(short_help="Train a CLIP model on exactly what a job released.")
+@click.command(short_help="Train a model on exactly what a job released.")
 @CONFIG
+@click.option("--trainer", type=click.Choice(["clip", "diffusion"]), default="clip", show_default=True,
+              help="diffusion: text to image, told by the text tower of the CLIP run in run_dir.")  # fmt: skip
 @SET
 @AS_JSON
-def train(config: str, changes: dict[str, Any], as_json: bool) -> None:
-    """Train a CLIP model on the release of a job, exactly as published. Needs the extra [train].
+def train(config: str, trainer: str, changes: dict[str, Any], as_json: bool) -> None:
+    """Train a model on the release of a job, exactly as published. Needs the extra [train].
 
-    The model, its losses and its retrieval go into run_dir of the config. Run it again to resume.
+    A CLIP model, its losses and its retrieval go into run_dir of the config; a diffusion model, its losses and samples
+    into diffusion_dir. Run it again to resume.
 
     \b
     fairshard train job.yaml
+    fairshard train job.yaml --trainer diffusion     afterwards: a model that generates
     """
-    from . import train as trains
-
     job = configs.load(config, changes)
-    found = trains.run(job.release_dir, job.run_dir, job.config.train)
+    if trainer == "diffusion":
+        from . import train_diffusion
+
+        found = train_diffusion.run(job.release_dir, job.run_dir, job.diffusion_dir, job.config.diffusion)
+    else:
+        from . import train as trains
+
+        found = trains.run(job.release_dir, job.run_dir, job.config.train)
     if as_json:
         print_json(found)
     else:
@@ -347,10 +357,13 @@ def _print_audit(rows: list[Row], as_json: bool) -> None:
     raise SystemExit(1 if found else 0)
 
 
-def _print_run(found: TrainResult) -> None:
+def _print_run(found: TrainResult | ClipResult) -> None:
     click.echo(f"model: {found.checkpoint}{' (was done)' if found.already_done else ''}")
-    for direction, scores in found.record["retrieval"].items():
+    for direction, scores in found.record.get("retrieval", {}).items():
         click.echo(f"{direction}: {json.dumps(scores)}")
+    if "pictures_per_s" in found.record:
+        loss, rate = found.record["loss"], found.record["pictures_per_s"]
+        click.echo(f"loss {loss['last_epoch']:.4f}, held out {loss['held_out']:.4f}; {rate} pictures/s")
 
 
 def _changes(given: tuple[str, ...]) -> dict[str, Any]:

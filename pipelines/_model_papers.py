@@ -15,7 +15,8 @@ from typing import Any
 from ._markdown import render
 
 CARD, BOM = "README.md", "bom.cdx.json"
-_RELEASE, _MODEL = "release", "model"
+_RELEASE, _MODEL, _TOWER = "release", "model", "text-encoder"
+_TEMPLATES = {"clip": "model_card.md.j2", "diffusion": "diffusion_card.md.j2"}
 
 
 def write(folder: Path, record: dict[str, Any], manifest: dict[str, Any]) -> None:
@@ -28,7 +29,9 @@ def write(folder: Path, record: dict[str, Any], manifest: dict[str, Any]) -> Non
     """
     weights = hashlib.sha256((folder / record["checkpoint"]).read_bytes()).hexdigest()
     about = _about(manifest)
-    (folder / CARD).write_text(render("model_card.md.j2", record=record, about=about, weights=weights), "utf-8")
+    (folder / CARD).write_text(
+        render(_TEMPLATES[_trainer(record)], record=record, about=about, weights=weights), "utf-8"
+    )
     (folder / BOM).write_text(json.dumps(bom(record, about, weights), indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
@@ -42,38 +45,61 @@ def _about(manifest: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def _trainer(record: dict[str, Any]) -> str:
+    return record.get("trainer", "clip")
+
+
 def bom(record: dict[str, Any], about: dict[str, str], weights: str) -> dict[str, Any]:
     """The model, the release it was trained on and the code that trained it, each by hash or version.
 
     Source: CycloneDX 1.6, https://cyclonedx.org/docs/1.6/json/.
     """
+    model, tower = (_diffusion, [_tower(record)]) if _trainer(record) == "diffusion" else (_clip, [])
+    parts = [_RELEASE, *(part["bom-ref"] for part in tower), *sorted(record["versions"])]
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, weights)}",
         "version": 1,
-        "metadata": {"timestamp": record["finished_at"], "component": _model(record, weights)},
-        "components": [_release(record, about), *map(_library, sorted(record["versions"].items()))],
-        "dependencies": [{"ref": _MODEL, "dependsOn": [_RELEASE, *sorted(record["versions"])]}],
+        "metadata": {"timestamp": record["finished_at"], "component": model(record, weights)},
+        "components": [_release(record, about), *tower, *map(_library, sorted(record["versions"].items()))],
+        "dependencies": [
+            {"ref": _MODEL, "dependsOn": parts},
+            *({"ref": part["bom-ref"], "dependsOn": [_RELEASE]} for part in tower),
+        ],
     }
 
 
-def _model(record: dict[str, Any], weights: str) -> dict[str, Any]:
+def _clip(record: dict[str, Any], weights: str) -> dict[str, Any]:
     metrics = [
         {"type": f"recall at {found['k']}, {direction}", "value": f"{found['value']:.4f}", "slice": "held-out pairs",
          "confidenceInterval": {"lowerBound": f"{found['low']:.4f}", "upperBound": f"{found['high']:.4f}"}}
         for direction, scores in record["retrieval"].items() for found in scores["recall"]
     ]  # fmt: skip
+    name = record["config"]["model"]
+    return _model(record, name, weights, "self-supervised", "contrastive image-text embedding", metrics)
+
+
+def _diffusion(record: dict[str, Any], weights: str) -> dict[str, Any]:
+    metrics = [{"type": f"mean squared error of {record['loss']['of']}", "value": f"{record['loss']['held_out']:.4f}",
+                "slice": "held-out pairs"}]  # fmt: skip
+    name = f"fairshard-diffusion-{record['config']['image_size']}"
+    return _model(record, name, weights, "supervised", "text-to-image generation", metrics)
+
+
+def _model(
+    record: dict[str, Any], name: str, weights: str, approach: str, task: str, metrics: list[dict[str, Any]]
+) -> dict[str, Any]:
     return {
         "type": "machine-learning-model",
         "bom-ref": _MODEL,
-        "name": record["config"]["model"],
+        "name": name,
         "version": weights[:16],
         "hashes": [_sha256(weights)],
         "modelCard": {
             "modelParameters": {
-                "approach": {"type": "self-supervised"},
-                "task": "contrastive image-text embedding",
+                "approach": {"type": approach},
+                "task": task,
                 "modelArchitecture": record["model"]["architecture"],
                 "datasets": [{"ref": _RELEASE}],
             },
@@ -85,6 +111,20 @@ def _model(record: dict[str, Any], weights: str) -> dict[str, Any]:
             {"name": "fairshard:seed", "value": str(record["config"]["seed"])},
             {"name": "fairshard:canaries", "value": str((record.get("canaries") or {}).get("planted", 0))},
         ],
+    }
+
+
+def _tower(record: dict[str, Any]) -> dict[str, Any]:
+    """What reads the captions of a diffusion model."""
+    said = record["text_encoder"]
+    return {
+        "type": "machine-learning-model",
+        "bom-ref": _TOWER,
+        "name": Path(said["architecture"]).stem,
+        "version": said["sha256"][:16],
+        "hashes": [_sha256(said["sha256"])],
+        "modelCard": {"modelParameters": {"task": "contrastive image-text embedding", "datasets": [{"ref": _RELEASE}]}},
+        "properties": [{"name": "fairshard:canaries", "value": str(said["canaries"])}],
     }
 
 

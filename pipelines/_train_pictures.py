@@ -25,9 +25,9 @@ def draw_losses(path: Path, rows: Sequence[Mapping[str, Any]], batch_size: int) 
     steps = [row for row in rows if "loss" in row]
     epochs = sorted({row["epoch"] for row in steps})
     a_step = len(epochs) / len(steps)
-    means = [_mean([row["loss"] for row in steps if row["epoch"] == epoch]) for epoch in epochs]
+    means = [mean([row["loss"] for row in steps if row["epoch"] == epoch]) for epoch in epochs]
     held_out = [(row["epoch"], row["held_out_loss"]) for row in rows if "held_out_loss" in row]
-    figure, axes = _axes("Contrastive loss", "epoch", "loss")
+    figure, axes = new_axes("Contrastive loss", "epoch", "loss")
     axes.plot([(n + 1) * a_step for n in range(len(steps))], [row["loss"] for row in steps],
               color=BLUE, alpha=0.3, linewidth=1, label="training, each step")  # fmt: skip
     axes.plot(epochs, means, color=BLUE, marker="o", markersize=3, label="training, mean of the epoch")
@@ -35,12 +35,12 @@ def draw_losses(path: Path, rows: Sequence[Mapping[str, Any]], batch_size: int) 
     axes.axhline(math.log(batch_size), color=GREY, linestyle="--", label=f"guessing among {batch_size}")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_retrieval(path: Path, directions: Mapping[str, Retrieval]) -> None:
     """Recall at each k with its 95 % interval beside what chance gives; one group of bars a direction."""
-    figure, axes = _axes("Held-out retrieval", "", "recall")
+    figure, axes = new_axes("Held-out retrieval", "", "recall")
     place, labels = 0.0, []
     for direction, found in directions.items():
         for recall in found.recall:
@@ -58,10 +58,10 @@ def draw_retrieval(path: Path, directions: Mapping[str, Retrieval]) -> None:
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     axes.set_ylim(0, min(1.08, max(r.high for found in directions.values() for r in found.recall) + 0.08))
     axes.legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _axes(title: str, x: str, y: str) -> tuple[Any, Any]:
+def new_axes(title: str, x: str, y: str) -> tuple[Any, Any]:
     # Not pyplot: it keeps every figure in a global list and may ask for a display.
     from matplotlib.figure import Figure
 
@@ -73,10 +73,10 @@ def _axes(title: str, x: str, y: str) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
     # Without the date and the version of the library, the same numbers give the same bytes.
     figure.savefig(path, metadata={"Software": None})
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)

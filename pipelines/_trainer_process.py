@@ -45,7 +45,7 @@ def trainer_job(release: Release, out: Path, split: Split, config: TrainConfig) 
     }
 
 
-def run_trainer(release: Release, out: Path, job: dict[str, Any]) -> dict[str, Any]:
+def run_trainer(release: Release, out: Path, job: dict[str, Any], module: str = MODULE) -> dict[str, Any]:
     """Run a job to its end.
 
     Returns: what the trainer says of itself: parameters, threads, resumed_after_epoch (absent if no epoch was left).
@@ -53,7 +53,7 @@ def run_trainer(release: Release, out: Path, job: dict[str, Any]) -> dict[str, A
         StageError: it failed; trainer.log in the run folder has the whole story.
     """
     (out / "job.json").write_text(json.dumps(job))
-    command = [sys.executable, "-P", "-m", MODULE, str(out / "job.json")]
+    command = [sys.executable, "-P", "-m", module, str(out / "job.json")]
     environment = {key: value for key, value in os.environ.items() if key not in _ALONE}
     environment |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
     # Waiting threads sleep: by default they spin, and on a busy machine that made training three times slower.

@@ -26,6 +26,7 @@ VERBS = {
     ),
     **dict.fromkeys(("sql", "hash", "signal"), "_query_verbs"),
     **dict.fromkeys(("status", "gc"), "_work_verbs"),
+    "generate": "_model_verbs",
 }
 _RESUMED = ("demo", "run", "train")
 

@@ -64,6 +64,7 @@ def job(folder: Path, proxy: str) -> configs.Job:
         release_dir=str(base / "release"),
         fetch=dataclasses.replace(loaded.config.fetch, proxy=proxy),
         run_dir=str(base / "run"),
+        diffusion_dir=str(base / "diffusion"),
         audit_dir=str(base / "audit"),
     )
     made = dataclasses.replace(loaded, config=config)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from . import limits, typed_yaml
 from . import policy as policies
 from .audit_config import AuditConfig
+from .diffusion_config import DiffusionConfig
 from .errors import ConfigError
 from .policy import Policy
 from .train_config import TrainConfig
@@ -258,6 +259,7 @@ class Config:
         work_dir: tables, completion markers and renditions; any fsspec URL.
         release_dir: what is published.
         run_dir: what training leaves: checkpoints, loss, retrieval.
+        diffusion_dir: what training a diffusion model leaves: checkpoints, loss, samples.
         audit_dir: what an audit leaves: its table, its record and a picture.
         metrics_file: figures of a run for Prometheus; ``metrics.prom`` in the work directory if not given.
         engine: where SQL runs.
@@ -271,6 +273,7 @@ class Config:
     release_dir: str
     sources: tuple[Source, ...]
     run_dir: str = "run"
+    diffusion_dir: str = "diffusion"
     audit_dir: str = "audit"
     metrics_file: str | None = None
     registries: tuple[Registry, ...] = ()
@@ -289,6 +292,7 @@ class Config:
     balance: Balance = field(default_factory=Balance)
     emit: Emit = field(default_factory=Emit)
     train: TrainConfig = field(default_factory=TrainConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
 
 
@@ -316,6 +320,10 @@ class Job:
     @property
     def run_dir(self) -> str:
         return self.path(self.config.run_dir)
+
+    @property
+    def diffusion_dir(self) -> str:
+        return self.path(self.config.diffusion_dir)
 
     @property
     def audit_dir(self) -> str:
@@ -373,7 +381,7 @@ def check_folders(job: Job, where: str) -> None:
     Raises:
         ConfigError: naming the first.
     """
-    for key in ("work_dir", "release_dir", "run_dir", "audit_dir"):
+    for key in ("work_dir", "release_dir", "run_dir", "diffusion_dir", "audit_dir"):
         path = getattr(job, key)
         there = next((place for place in (Path(path), *Path(path).parents) if place.exists()), Path("/"))
         if "://" not in path and not there.is_dir():

@@ -1,10 +1,11 @@
-"""The invisible watermark that Stable Diffusion and its kin write into what they make.
+"""The invisible watermarks that Stable Diffusion and its kin, and fairshard, write into what they make.
 
-Their code calls the ``invisible-watermark`` package (method ``dwtDct``) for it. Reading with the package was tried:
-it brings torch, ONNX and a second OpenCV, takes 0.2 s for a megapixel, and on 80 pictures that it had marked itself
-it read the whole message of 4. It rounds every bit to the majority of its votes; the marks are biased, and one wrong
-bit is a message lost. Here the shares of votes are correlated with the messages that are known, which found all 80,
-also as JPEG of quality 85. No mark survives resizing, so it has to be looked for in the original.
+For fairshard's own see ``tile_mark``; what follows is about the others, whose code calls the ``invisible-watermark``
+package (method ``dwtDct``). Reading with the package was tried: it brings torch, ONNX and a second OpenCV, takes 0.2 s
+for a megapixel, and on 80 pictures that it had marked itself it read the whole message of 4. It rounds every bit to the
+majority of its votes; the marks are biased, and one wrong bit is a message lost. Here the shares of votes are
+correlated with the messages that are known, which found all 80, also as JPEG of quality 85. No mark survives resizing,
+so it has to be looked for in the original.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from . import Evidence
+from . import Evidence, tile_mark
 from .synthetic import SYNTHETIC
 
 KIND = "watermark"
 
 MIN_PIXELS = 256 * 256
-"""Smaller pictures are never marked: the package refuses them."""
+"""Smaller pictures are never marked by others: the package refuses them."""
 
 _STEP = 36  # quantisation step of the U channel, the only one that is marked
 _BLOCK = 4
@@ -62,6 +63,8 @@ def verdict(rgb: NDArray[np.uint8]) -> Evidence:
 
 def model(rgb: NDArray[np.uint8]) -> str | None:
     """The model that marked a picture; None if none did, or the picture is too small to tell."""
+    if tile_mark.is_marked(rgb):
+        return tile_mark.MODEL
     height, width = rgb.shape[:2]
     if height * width < MIN_PIXELS or min(height, width) < 2 * _BLOCK:
         return None

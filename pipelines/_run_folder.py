@@ -1,0 +1,90 @@
+"""The folder of a training run: what ran in it, whether that was this run, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..schemas.errors import StageError
+
+RECORD = "run.json"
+SCRATCH = ("job.json", "trainer.log", "model.safetensors.tmp")
+_CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run folder says of its run.
+
+    Attributes:
+        out_dir: the run folder.
+        checkpoint: its weights.
+        record: run.json.
+        already_done: the folder was finished before, and nothing was run.
+    """
+
+    out_dir: Path
+    checkpoint: Path
+    record: dict[str, Any]
+    already_done: bool
+
+
+def earlier_record(out: Path, key: str) -> dict[str, Any]:
+    """run.json of whatever ran in this folder; empty if nothing did.
+
+    Args:
+        out: the run folder.
+        key: of the config, that names it.
+
+    Raises:
+        StageError: there are checkpoints without a record, or a record that cannot be read.
+    """
+    path, hint = out / RECORD, f"Choose another {key}"
+    if not path.exists():
+        if (out / _CHECKPOINTS).exists():
+            raise StageError(str(out), f"holds checkpoints but no {RECORD}", "a folder of this run's own", hint)
+        return {}
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise StageError(str(path), f"cannot be read ({error})", "the record of an earlier run", hint) from error
+
+
+def is_finished(out: Path, record: dict[str, Any], identity: str) -> bool:
+    """Whether the record is of this very run, and its weights are there."""
+    same = record.get("fingerprint") == identity and record.get("status") == "done"
+    return same and (out / record["checkpoint"]).exists()
+
+
+def clear(out: Path, names: Iterable[str]) -> None:
+    """Remove what a run of another identity left: training would go on from its checkpoint."""
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
+    for name in names:
+        (out / name).unlink(missing_ok=True)
+
+
+def finish(out: Path, record: dict[str, Any], scratch: Iterable[str]) -> TrainResult:
+    """Write the record of a finished run, and remove what only training needs."""
+    write_json(out / RECORD, record)
+    for name in scratch:
+        (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)  # only training goes on from them
+    return result(out, json.loads((out / RECORD).read_text()), already_done=False)
+
+
+def result(out: Path, record: dict[str, Any], already_done: bool) -> TrainResult:
+    """Of a finished run."""
+    return TrainResult(out, out / record["checkpoint"], record, already_done)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(scratch, path)
