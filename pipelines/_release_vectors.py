@@ -23,6 +23,7 @@ from ._copy_model import CopyModel, Vectors
 from ._embed import vectors_of
 from ._progress import bar
 from ._release import Release
+from ._released import Sample
 from ._shards import read_samples
 
 _BLOCK = 256
@@ -96,6 +97,13 @@ def pictures(release: Release, shard: str, keys: Collection[str] | None = None) 
                     yield sample.key, _decoded(data, f"{shard}: {sample.key}")
     except OSError as error:
         raise ReleaseError(shard, f"cannot be read ({error})", "a WebDataset shard") from error
+
+
+def pictures_of(folder: Path, samples: Collection[Sample]) -> Iterator[tuple[str, Image.Image]]:
+    """Key and RGB picture of some samples, in the order of the shards; raises as ``pictures``."""
+    wanted = {sample.key for sample in samples}
+    for shard in sorted({sample.shard for sample in samples}):
+        yield from pictures(Release(str(folder)), shard, wanted)
 
 
 def _looked_at(release: Release, shards: list[str], model: CopyModel) -> Iterator[Seen]:

@@ -26,6 +26,8 @@ _MEASURE_WORDS = {
     "leaked_picture": "tested pairs with the picture of a trained one",
     "leaked_caption": "tested pairs with the caption of a trained one",
     "membership": "how surely trained pairs are told from others by {} (AUC)",
+    "canary": "planted canaries, by {}",
+    "replication": "generated pictures that are replicas of trained ones, by {}",
     "memorised": "trained pairs that the model knows by heart",
 }
 

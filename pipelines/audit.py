@@ -1,11 +1,13 @@
 """audit: what a trained model kept, what has opted out since, and whether its test was fair.
 
-Three questions about a release, the run that was trained on it, and the registries of today:
+Four questions about a release, the run that was trained on it, and the registries of today:
 
 1. Later opt-outs: which released pairs would be left out now, and how much of the run were they?
 2. Leakage: which tested pairs resemble trained ones, so that a test measures memory?
 3. Memorisation: can one tell by the model which pairs it was trained on, and which pairs is that worst for?
    Where canaries were planted: how surely does it give them away?
+4. Replication: where the job has a diffusion run, too, how many of its pictures are copies, and does it give away by
+   its losses which pairs it was trained on?
 
 Each measure has a limit in the config and is a finding above it. ``audit`` names pairs that confidential lists may
 cover: it is for those who hold the data, and not for publishing.
@@ -35,6 +37,7 @@ from ..schemas.tables import AUDIT
 from . import (
     _audit_canaries,
     _audit_copies,
+    _audit_diffusion,
     _audit_leaks,
     _audit_model,
     _audit_outputs,
@@ -57,6 +60,7 @@ READS = ("manifest.json", "shards/*.tar", "pairs/*.parquet", "tables/*.parquet",
          WEIGHTS)  # fmt: skip
 WRITES = ("audit.parquet", "audit.json", "memorisation.png")
 FORMAT = "fairshard-audit/1"
+OF_DIFFUSION = _audit_diffusion.WRITES
 _SHOWN = 10
 log = logging.getLogger("fairshard")
 
@@ -110,9 +114,12 @@ def run(job: Job, now: datetime | None = None) -> AuditResult:
     memorised = _audit_model.rows(memory, limits, leaks.pair_ids)
     exposed = _audit_canaries.measure(trained)
     planted = _audit_canaries.rows(exposed, limits.max_canaries_extracted)
-    result = AuditResult(Path(job.audit_dir), [*later, *leaks.rows, *memorised, *planted])
+    kept = _audit_diffusion.measure_run(job, trained, leaks.near)
+    generated = _audit_diffusion.rows(kept, limits, leaks.pair_ids)
+    result = AuditResult(Path(job.audit_dir), [*later, *leaks.rows, *memorised, *planted, *generated])
     threshold = next((found["threshold"] for found in memorised if found["pair_id"] is not None), None)
-    _write(result, _audit_picture.draw(memory, threshold), _record(job, trained, memory, exposed, result, now))
+    pictures = {"memorisation.png": _audit_picture.draw(memory, threshold), **_audit_diffusion.draw(kept)}
+    _write(result, pictures, _record(job, trained, memory, exposed, kept, result, now))
     for found in result.measures:
         log.info("audit: %s", line(found))
     return result
@@ -207,6 +214,7 @@ def _record(
     trained: Trained,
     memory: _audit_model.Memory | None,
     exposed: _audit_canaries.Exposed | None,
+    kept: _audit_diffusion.Kept | None,
     result: AuditResult,
     now: datetime,
 ) -> dict[str, Any]:
@@ -220,17 +228,21 @@ def _record(
         "limits": asdict(job.config.audit),
         "measures": result.measures,
         "attacks": {} if memory is None else {name: asdict(attack) for name, attack in memory.attacks.items()},
+        "diffusion": None if kept is None else kept.said(),
         "canaries": [] if exposed is None else exposed.said(),
         "findings": len(result.findings),
     }
 
 
-def _write(result: AuditResult, picture: bytes, record: dict[str, Any]) -> None:
+def _write(result: AuditResult, pictures: dict[str, bytes], record: dict[str, Any]) -> None:
     """Each file whole or not at all, the record last."""
     folder = Release(str(result.out_dir))
     folder.remove("audit.json")
     folder.write_parquet("audit.parquet", AUDIT.schema, [_batch(result.rows)])
-    folder.put("memorisation.png", picture)
+    for name in OF_DIFFUSION:
+        folder.remove(name)
+    for name, picture in pictures.items():
+        folder.put(name, picture)
     folder.put("audit.json", (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
 
 
