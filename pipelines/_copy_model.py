@@ -2,8 +2,8 @@
 
 SSCD (Pizzi et al., "A Self-Supervised Descriptor for Image Copy Detection", CVPR 2022) is published as TorchScript, and
 what a file is given by default is what its README recommends: the whole picture scaled to a square, with the mean and
-deviation of ImageNet. 288 pixels is its shorter side; a square of 320 is recommended, too. A model comes with the terms
-of its makers: SSCD's weights are for non-commercial use.
+deviation of ImageNet. 288 pixels is its shorter side; a square of 320 is recommended, too. A model comes with the licence
+of its makers.
 
 TorchScript is code, and so it is loaded only where somebody has named the file.
 """
