@@ -16,6 +16,8 @@ are replaced, and nothing else:
   other samples than its record says. webdataset's own reader takes their place, and fails.
   That of the training side also plants canaries, if the job asks for some.
 - ``data.wds.shuffle``: webdataset seeds it by clock and process; here by the epoch's seed.
+- ``main.create_model_and_transforms``, ``main.create_loss``: only for ``self_supervision``, see ``_clip_options``.
+- ``torch.nn.parallel.DistributedDataParallel``: only for several processes on the CPU, where it wants no ids of devices.
 - ``main.train_one_epoch``, ``main.evaluate``: the same, seeded by seed and epoch, so that a resumed run sees
   what an uninterrupted one sees; and with a journal in place of tensorboard.
 """
@@ -25,11 +27,9 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import math
 import os
 import random
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,10 +42,12 @@ import webdataset as wds
 from open_clip_train import data, main
 from safetensors.torch import save_file
 
-from ..schemas.errors import ReleaseError
 from . import _canaries
+from ._clip_options import PROJECTION, WithViews, drop_words, with_views
+from ._in_trainer import IMAGES, KEY, TEXTS, Journal, end_with_parent, say, say_error, strict
 
-IMAGES, KEY, TEXTS = "jpg;png;jpeg;webp", "__key__", "txt"
+# As torchrun says; the first process alone writes and speaks.
+PROCESS, PROCESSES = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Job:
         arguments: of open_clip's command line.
         out_dir: absolute; the working directory is the release.
         shards: relative to the release.
-        model, image_size, seed, threads, epochs, batch_size: as in ``TrainConfig``.
+        model, image_size, seed, threads, epochs, batch_size, caption_dropout, self_supervision, device: as in
+            ``TrainConfig``.
         model_configs: folder with architectures that open_clip does not have.
         canaries, canary_repeats: as in ``TrainConfig``.
         released: samples in all the shards.
@@ -79,47 +82,13 @@ class Job:
     canaries: int
     canary_repeats: int
     released: int
+    caption_dropout: float
+    self_supervision: float
+    device: str
     held_out: list[str]
     tested: list[str]
     weights: str
     manifest_sha256: str
-
-
-class Journal:
-    """Losses as JSON lines, one a step and one an epoch, with the call that open_clip makes of tensorboard.
-
-    An epoch's lines are written when it ends. After a kill, those of epochs past the last checkpoint are
-    dropped when they are run again.
-    """
-
-    def __init__(self, path: Path):
-        self._path, self._rows = path, {}
-
-    def begin(self, epoch: int) -> None:
-        """Epoch ``epoch``, from 1, is about to run: what an earlier process said of it no longer holds."""
-        if self._rows or not self._path.exists():
-            return
-        for line in self._path.read_text().splitlines():
-            row = json.loads(line)
-            if row["epoch"] < epoch:
-                self._rows[row["epoch"], row.get("step")] = row
-
-    def add(self, epoch: int, step: int | None, name: str, value: float) -> None:
-        """One figure of a step, or of an epoch where there is no step."""
-        if not math.isfinite(value):
-            raise FloatingPointError(f"{name} became {value} in epoch {epoch}: lower train.lr")
-        row = self._rows.setdefault((epoch, step), {"epoch": epoch} | ({} if step is None else {"step": step}))
-        row[name] = value
-
-    def write(self) -> None:
-        """Commit everything said so far."""
-        scratch = self._path.with_suffix(".tmp")
-        scratch.write_text("".join(json.dumps(row) + "\n" for row in self._rows.values()))
-        os.replace(scratch, self._path)
-
-    def epoch_rows(self, epoch: int) -> list[dict[str, Any]]:
-        """The steps of an epoch."""
-        return [row for (of, step), row in self._rows.items() if of == epoch and step is not None]
 
 
 class _Scalars:
@@ -134,11 +103,18 @@ class _Scalars:
 
 
 STEP_NAMES = {"train/loss": "loss", "train/lr": "lr", "train/scale": "logit_scale"}
+# With a second loss the first goes by its own name, so that it can be compared with that of a run without.
+WITH_VIEWS_NAMES = {
+    **STEP_NAMES,
+    "train/contrastive_loss": "loss",
+    "train/self_supervision_loss": "self_supervision_loss",
+}
+del WITH_VIEWS_NAMES["train/loss"]
 EPOCH_NAMES = {"val/clip_val_loss": "held_out_loss"}
 
 
-def split_loader(held_out: set[str], tested: set[str]) -> Callable[..., Any]:
-    """open_clip's loader of shards, confined to one side of the split."""
+def split_loader(held_out: set[str], tested: set[str], caption_dropout: float = 0.0) -> Callable[..., Any]:
+    """open_clip's loader of shards, confined to one side of the split; captions lose words on the training side."""
     load, usable = data.get_wds_dataset, data.filter_no_caption_or_no_image
 
     def of_side(args: Any, transform: Any, is_train: bool, **rest: Any) -> Any:
@@ -146,18 +122,11 @@ def split_loader(held_out: set[str], tested: set[str]) -> Callable[..., Any]:
             return usable(sample) and (sample[KEY] not in held_out if is_train else sample[KEY] in tested)
 
         data.filter_no_caption_or_no_image = on_side
+        if is_train and caption_dropout:
+            rest["tokenizer"] = drop_words(rest["tokenizer"], caption_dropout)
         return load(args, transform, is_train, **rest)
 
     return of_side
-
-
-def strict(error: Exception) -> bool:
-    """What webdataset asks when it cannot read something: whether to go on without it. Never."""
-    about = vars(error)
-    if about.get("key"):  # a DecodingError, whose message is empty
-        where = f"{about.get('url')}: {about['key']}.{about.get('k')}"
-        raise ReleaseError(where, "cannot be decoded", "a picture and a caption") from error
-    raise error
 
 
 def trained_samples(job: Job) -> Callable[[Any], Any]:
@@ -172,10 +141,17 @@ def trained_samples(job: Job) -> Callable[[Any], Any]:
 
 def adapt_open_clip(job: Job, journal: Journal) -> None:
     """Replace the globals that this module's docstring names."""
-    data.get_wds_dataset = split_loader(set(job.held_out), set(job.tested))
+    data.get_wds_dataset = split_loader(set(job.held_out), set(job.tested), job.caption_dropout)
     data.log_and_continue = strict  # type: ignore[assignment]
     data.tarfile_to_samples_nothrow = trained_samples(job)  # type: ignore[assignment]
     data.wds.shuffle = functools.partial(wds.shuffle, rng=random)  # type: ignore[attr-defined]
+    if job.self_supervision:
+        create_loss = main.create_loss
+        main.create_model_and_transforms = with_views(main.create_model_and_transforms)
+        main.create_loss = lambda args: WithViews(create_loss(args), job.self_supervision)
+    if PROCESSES > 1 and job.device == "cpu":
+        parallel = torch.nn.parallel.DistributedDataParallel
+        torch.nn.parallel.DistributedDataParallel = lambda model, device_ids: parallel(model)  # type: ignore
     main.train_one_epoch = _journalled_epoch(main.train_one_epoch, job, journal)
     main.evaluate = _journalled_evaluation(main.evaluate, job, journal)
 
@@ -183,21 +159,22 @@ def adapt_open_clip(job: Job, journal: Journal) -> None:
 def _journalled_epoch(train_one_epoch: Callable[..., None], job: Job, journal: Journal) -> Callable[..., None]:
     def run(model: Any, dataset: Any, loss: Any, epoch: int, *rest: Any, tb_writer: Any = None) -> None:
         journal.begin(epoch + 1)
-        main.random_seed(job.seed, epoch)
-        train_one_epoch(
-            model, dataset, loss, epoch, *rest, tb_writer=_Scalars(journal, epoch + 1, STEP_NAMES, by_step=True)
-        )
+        main.random_seed(job.seed, epoch * PROCESSES + PROCESS)  # What is drawn differs from process to process.
+        scalars = _Scalars(journal, epoch + 1, WITH_VIEWS_NAMES if job.self_supervision else STEP_NAMES, by_step=True)
+        train_one_epoch(model, dataset, loss, epoch, *rest, tb_writer=scalars)
 
     return run
 
 
 def _journalled_evaluation(evaluate: Callable[..., Any], job: Job, journal: Journal) -> Callable[..., Any]:
     def run(model: Any, dataset: Any, epoch: int, args: Any, tb_writer: Any = None, tokenizer: Any = None) -> Any:
+        if PROCESS:
+            return {}
         scalars = _Scalars(journal, epoch, EPOCH_NAMES, by_step=False)
         metrics = evaluate(model, dataset, epoch, args, tb_writer=scalars, tokenizer=tokenizer)
         journal.write()
         losses = [row["loss"] for row in journal.epoch_rows(epoch)]
-        _say(epoch=epoch, loss=sum(losses) / len(losses), held_out_loss=metrics["clip_val_loss"])
+        say(epoch=epoch, loss=sum(losses) / len(losses), held_out_loss=metrics["clip_val_loss"])
         return metrics
 
     return run
@@ -206,7 +183,8 @@ def _journalled_evaluation(evaluate: Callable[..., Any], job: Job, journal: Jour
 def write_weights(job: Job) -> None:
     """The last checkpoint's weights alone, without what training needs to go on, in a format that runs no code."""
     last = torch.load(Path(job.out_dir, "checkpoints", f"epoch_{job.epochs}.pt"), map_location="cpu", weights_only=True)
-    weights = {name.removeprefix("module."): tensor.contiguous() for name, tensor in last["state_dict"].items()}
+    named = ((name.removeprefix("module."), tensor) for name, tensor in last["state_dict"].items())
+    weights = {name: tensor.contiguous() for name, tensor in named if not name.startswith(f"{PROJECTION}.")}
     partial = Path(job.out_dir, f"{job.weights}.tmp")
     save_file(weights, partial, metadata={"format": "pt", "release_manifest_sha256": job.manifest_sha256})
     partial.replace(Path(job.out_dir, job.weights))
@@ -220,19 +198,19 @@ def write_features(job: Job) -> None:
     model: Any
     transform: Any
     model, _, transform = open_clip.create_model_and_transforms(
-        job.model, pretrained=str(Path(job.out_dir, job.weights)), force_image_size=job.image_size
+        job.model, pretrained=str(Path(job.out_dir, job.weights)), force_image_size=job.image_size, device=job.device
     )
     model.eval()
-    _say(parameters=sum(parameter.numel() for parameter in model.parameters()), threads=torch.get_num_threads())
+    say(parameters=sum(parameter.numel() for parameter in model.parameters()), threads=torch.get_num_threads())
     tokenizer = open_clip.get_tokenizer(job.model)
     keys, images, texts = [], [], []
     with torch.inference_mode():
         for batch in _tested_batches(job):
             keys += [key for key, _, _ in batch]
-            pictures = torch.stack([transform(picture) for _, picture, _ in batch])
-            images.append(model.encode_image(pictures, normalize=True).numpy())
-            captions = tokenizer([caption for _, _, caption in batch])
-            texts.append(model.encode_text(captions, normalize=True).numpy())
+            pictures = torch.stack([transform(picture) for _, picture, _ in batch]).to(job.device)
+            images.append(model.encode_image(pictures, normalize=True).cpu().numpy())
+            captions = tokenizer([caption for _, _, caption in batch]).to(job.device)
+            texts.append(model.encode_text(captions, normalize=True).cpu().numpy())
     np.savez(Path(job.out_dir, "features.npz"), key=keys, image=np.concatenate(images), text=np.concatenate(texts))
 
 
@@ -248,25 +226,6 @@ def _tested_batches(job: Job) -> Any:
     )
 
 
-def _end_with_parent() -> None:
-    def wait() -> None:
-        # Not through sys.stdin: its lock, held by a blocked daemon thread, would abort the interpreter's exit.
-        os.read(0, 1)
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def _say_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    _say(error=f"{kind.__name__}: {error}")
-    sys.__excepthook__(kind, error, trace)
-
-
-def _say(**facts: Any) -> None:
-    sys.stdout.write(json.dumps(facts) + "\n")
-    sys.stdout.flush()
-
-
 def run_job(path: str) -> None:
     """Train, or go on training, and embed the held-out samples."""
     job = Job(**json.loads(Path(path).read_text()))
@@ -276,12 +235,16 @@ def run_job(path: str) -> None:
     open_clip.add_model_config(job.model_configs)
     adapt_open_clip(job, Journal(Path(job.out_dir, "metrics.jsonl")))
     main.main(job.arguments)
+    if PROCESSES > 1:
+        torch.distributed.destroy_process_group()
+    if PROCESS:
+        return
     logging.info("Embedding the held-out samples.")
     write_weights(job)
     write_features(job)
 
 
 if __name__ == "__main__":
-    sys.excepthook = _say_error
-    _end_with_parent()
+    sys.excepthook = say_error
+    end_with_parent()
     run_job(sys.argv[1])

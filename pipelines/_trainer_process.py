@@ -11,20 +11,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..schemas.errors import StageError
 from ..schemas.train_config import TrainConfig
 from ._held_out import Split
 from ._progress import Bar, bar
 from ._released import Release
+from ._trainer_errors import trainer_failed
 
 WEIGHTS = "model.safetensors"
 MODULE = f"{__package__}._clip_trainer"
 # Adam's settings of the CLIP paper (Radford et al. 2021, table 18) for ViTs, which open_clip takes for every
 # architecture with "vit" in its name. Stated here because its choice would go by our architecture's name.
 _ADAM = ("--beta1", "0.9", "--beta2", "0.98", "--eps", "1e-6")
-# Not to be passed on: one process on the CPU, whatever cluster this runs on: open_clip would wait for its peers.
+# Not to be passed on: whatever cluster this runs on, open_clip would wait for its peers. torchrun says them anew.
 _ALONE = ("WORLD_SIZE", "SLURM_NTASKS", "SLURM_PROCID", "RANK", "LOCAL_RANK")
-_JOB_KEYS = ("model", "image_size", "seed", "threads", "epochs", "batch_size", "canaries", "canary_repeats")
+_JOB_KEYS = ("model", "image_size", "seed", "threads", "epochs", "batch_size", "canaries", "canary_repeats",
+             "caption_dropout", "self_supervision", "device")  # fmt: skip
+_LOG_TAIL_BYTES = 2000
 
 
 def trainer_job(release: Release, out: Path, split: Split, config: TrainConfig) -> dict[str, Any]:
@@ -45,17 +47,27 @@ def trainer_job(release: Release, out: Path, split: Split, config: TrainConfig) 
     }
 
 
-def run_trainer(release: Release, out: Path, job: dict[str, Any], module: str = MODULE) -> dict[str, Any]:
+def run_trainer(
+    release: Release, out: Path, job: dict[str, Any], module: str = MODULE, processes: int = 1
+) -> dict[str, Any]:
     """Run a job to its end.
+
+    Args:
+        release: to be trained on.
+        out: the run folder.
+        job: see ``trainer_job``.
+        module: of the trainer.
+        processes: that train together.
 
     Returns: what the trainer says of itself: parameters, threads, resumed_after_epoch (absent if no epoch was left).
     Raises:
         StageError: it failed; trainer.log in the run folder has the whole story.
     """
     (out / "job.json").write_text(json.dumps(job))
-    command = [sys.executable, "-P", "-m", module, str(out / "job.json")]
+    command = [sys.executable, "-m", *_together(processes), module, str(out / "job.json")]
     environment = {key: value for key, value in os.environ.items() if key not in _ALONE}
-    environment |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
+    # The working directory is the release, from which no module may be loaded.
+    environment |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "PYTHONSAFEPATH": "1"}
     # Waiting threads sleep: by default they spin, and on a busy machine that made training three times slower.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with (
@@ -69,9 +81,14 @@ def run_trainer(release: Release, out: Path, job: dict[str, Any], module: str = 
         said = _follow(process.stdout or (), progress)
         code = process.wait()
     if code:
-        raise StageError("train", f"the trainer ended with {code}: {said.get('error', 'it did not say why')}",
-                         hint=f"See {out / 'trainer.log'}; running again goes on from the last epoch")  # fmt: skip
+        tail = (out / "trainer.log").read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+        raise trainer_failed(code, said.get("error", ""), tail, str(out), str(out / "trainer.log"))
     return said
+
+
+def _together(processes: int) -> tuple[str, ...]:
+    """What stands before the module of the trainer where several are started by torchrun."""
+    return ("torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m") if processes > 1 else ()
 
 
 def _arguments(release: Release, out: Path, trained: int, tested: int, config: TrainConfig) -> list[str]:
@@ -82,16 +99,21 @@ def _arguments(release: Release, out: Path, trained: int, tested: int, config: T
         "train-data": shards, "train-num-samples": trained,
         "val-data": shards, "val-num-samples": tested, "val-frequency": 1,
         "dataset-type": "webdataset", "workers": config.workers,
-        "model": config.model, "device": "cpu", "precision": "fp32", "seed": config.seed,
+        "model": config.model, "device": config.device, "precision": config.precision, "seed": config.seed,
         "epochs": config.epochs, "batch-size": config.batch_size, "lr": config.lr, "wd": config.weight_decay,
-        "warmup": config.warmup, "log-every-n-steps": 1,
+        "warmup": config.warmup, "accum-freq": config.accum_freq, "log-every-n-steps": 1,
         "logs": out.parent, "name": out.name,
         # The latest checkpoint is replaced atomically; the numbered one, written once at the end, is not.
         "save-frequency": 0, "resume": "latest",
     }  # fmt: skip
     if config.image_size is not None:
         flags["force-image-size"] = config.image_size
-    return [*(f"--{key}={value}" for key, value in flags.items()), *_ADAM, "--save-most-recent"]
+    if config.grad_clip_norm is not None:
+        flags["grad-clip-norm"] = config.grad_clip_norm
+    changes = asdict(config.augmentation) if config.augmentation else {}
+    augmentation = [f"{key}={value}" for key, value in changes.items()]
+    return [*(f"--{key}={value}" for key, value in flags.items()), *_ADAM, "--save-most-recent",
+            *(("--aug-cfg", *augmentation) if augmentation else ())]  # fmt: skip
 
 
 def _follow(lines: Iterable[str], progress: Bar) -> dict[str, Any]:

@@ -18,12 +18,11 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import platform
 import shutil
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -33,43 +32,27 @@ from typing import Any
 import numpy as np
 
 from ..schemas.config import fingerprint
-from ..schemas.errors import ConfigError, MissingExtra, ReleaseError, StageError
-from ..schemas.train_config import TrainConfig
+from ..schemas.errors import ConfigError, MissingExtra, ReleaseError
+from ..schemas.train_config import Augmentation, TrainConfig
 from ..udfs.retrieval import Retrieval, retrieval
 from . import _canaries, _model_papers
 from ._clip_model import architecture
 from ._held_out import Split, shared, split_samples, spoken
 from ._released import Release, Sample, read_release, verified_samples
+from ._run_folder import RECORD, SCRATCH, TrainResult, clear, earlier_record, finish, is_finished, result, write_json
 from ._train_pictures import draw_losses, draw_retrieval
+from ._trainer_errors import check_device
 from ._trainer_process import WEIGHTS, run_trainer, trainer_job
 
 READS = ("manifest.json", "shards/*.tar")
-WRITES = ("run.json", "metrics.jsonl", "loss.png", "retrieval.png", "held_out.txt", WEIGHTS, _model_papers.CARD,
+WRITES = (RECORD, "metrics.jsonl", "loss.png", "retrieval.png", "held_out.txt", WEIGHTS, _model_papers.CARD,
           _model_papers.BOM)  # fmt: skip
 
 DIRECTIONS = ("image to text", "text to image")
 _PACKAGES = {"torch": "torch", "torchvision": "torchvision", "open_clip_torch": "open_clip_train",
              "webdataset": "webdataset", "pandas": "pandas", "matplotlib": "matplotlib"}  # fmt: skip
-_SCRATCH = ("job.json", "features.npz", "trainer.log", f"{WEIGHTS}.tmp")
 _MODEL = "train.model"
 log = logging.getLogger("fairshard")
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a run folder says of its run.
-
-    Attributes:
-        out_dir: the run folder.
-        checkpoint: its weights; ``open_clip.create_model_and_transforms(model, pretrained=checkpoint)``.
-        record: run.json.
-        already_done: the folder was finished before, and nothing was run.
-    """
-
-    out_dir: Path
-    checkpoint: Path
-    record: dict[str, Any]
-    already_done: bool
 
 
 def run(release_dir: str | Path, out_dir: str | Path, config: TrainConfig) -> TrainResult:
@@ -87,21 +70,21 @@ def run(release_dir: str | Path, out_dir: str | Path, config: TrainConfig) -> Tr
     _check_config(config)
     release, out = read_release(release_dir), Path(out_dir).resolve()
     identity = fingerprint(release.manifest_sha256, config, architecture(config.model, _MODEL).read_text())
-    before = _earlier_record(out)
-    if _is_finished(out, before, identity):
+    before = earlier_record(out, "run_dir")
+    if is_finished(out, before, identity):
         log.info("train: %s is done already; nothing to do", out_dir)
-        return _result(out, before, already_done=True)
+        return result(out, before, already_done=True)
     split = split_samples(verified_samples(release), config.holdout_share)
     _check_size(split, release, config)
     if before.get("fingerprint") != identity:
-        _clear_folder(out)
-    _write_json(out / "run.json", {"status": "running", "fingerprint": identity})
+        clear(out, ("out.log", "params.txt", "features.npz", *WRITES, *SCRATCH))
+    write_json(out / RECORD, {"status": "running", "fingerprint": identity})
     _write_inputs(out, split, config)
     log.info("train: %d pairs, %d held out, %s", len(split.trained), len(split.held_out), config.model)
-    said = run_trainer(release, out, trainer_job(release, out, split, config))
+    said = run_trainer(release, out, trainer_job(release, out, split, config), processes=config.processes)
     directions = _test(out / "features.npz", split.tested, config.seed)
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    draw_losses(out / "loss.png", rows, config.batch_size)
+    draw_losses(out / "loss.png", rows, _candidates(config))
     draw_retrieval(out / "retrieval.png", directions)
     record = {
         "status": "done",
@@ -111,12 +94,8 @@ def run(release_dir: str | Path, out_dir: str | Path, config: TrainConfig) -> Tr
         **_record(release, split, config, said, rows, directions),
     }
     _model_papers.write(out, record, release.manifest)
-    _write_json(out / "run.json", record)
-    for name in _SCRATCH:
-        (out / name).unlink(missing_ok=True)
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)  # only training goes on from them
     _log_result(directions)
-    return _result(out, _earlier_record(out), already_done=False)
+    return finish(out, record, ("features.npz", *SCRATCH))
 
 
 def _check_installed() -> None:
@@ -127,60 +106,62 @@ def _check_installed() -> None:
 
 def _check_config(config: TrainConfig) -> None:
     least = {"epochs": 1, "batch_size": 2, "warmup": 0, "workers": 0, "threads": 0, "seed": 0, "image_size": 1,
-             "weight_decay": 0.0, "canaries": 0, "canary_repeats": 1}  # fmt: skip
+             "weight_decay": 0.0, "canaries": 0, "canary_repeats": 1, "self_supervision": 0.0, "processes": 1,
+             "accum_freq": 1, "grad_clip_norm": 0.0}  # fmt: skip
     for key, low in least.items():
         value = getattr(config, key)
         if value is not None and not value >= low:
             raise ConfigError(f"train.{key}", f"is {value}", f"at least {low}")
     if not 0 < config.holdout_share < 1:
         raise ConfigError("train.holdout_share", f"is {config.holdout_share}", "a share between 0 and 1")
+    if not 0 <= config.caption_dropout < 1:
+        raise ConfigError("train.caption_dropout", f"is {config.caption_dropout}", "a share below 1")
+    _check_augmentation(config.augmentation)
+    check_device(config.device, config.processes)
+    if config.device == "cpu" and config.precision in ("amp", "fp16"):
+        raise ConfigError("train.precision", f"is {config.precision}, on the CPU", "fp32, bf16 or amp_bf16")
     if not (config.lr > 0 and math.isfinite(config.lr)):
         raise ConfigError("train.lr", f"is {config.lr}", "a positive number")
     architecture(config.model, _MODEL)
 
 
+def _check_augmentation(asked: Augmentation | None) -> None:
+    if asked is None:
+        return
+    if not (len(asked.scale) == 2 and 0 < asked.scale[0] <= asked.scale[1] <= 1):
+        raise ConfigError("train.augmentation.scale", f"is {list(asked.scale)}", "two shares, the lesser first")
+    jitter = asked.color_jitter
+    if not (len(jitter) == 4 and all(0 <= change <= 1 for change in jitter) and jitter[3] <= 0.5):
+        raise ConfigError("train.augmentation.color_jitter", f"is {list(jitter)}",
+                          "four numbers from 0 to 1, the last at most 0.5")  # fmt: skip
+    for key in ("color_jitter_prob", "gray_scale_prob"):
+        if not 0 <= getattr(asked, key) <= 1:
+            raise ConfigError(f"train.augmentation.{key}", f"is {getattr(asked, key)}", "a share from 0 to 1")
+
+
 def _check_size(split: Split, release: Release, config: TrainConfig) -> None:
     """Refuse what open_clip's loader would wait for without end: a worker that never fills one batch."""
-    where, workers = str(release.folder), max(1, config.workers)
+    where, workers = str(release.folder), max(1, config.workers) * config.processes
     if workers > len(release.shards):
-        raise ConfigError("train.workers", f"is {workers}", f"at most {len(release.shards)}, one a shard")
+        raise ConfigError("train.workers" if config.processes == 1 else "train.processes times train.workers",
+                          f"is {workers}", f"at most {len(release.shards)}, one a shard")  # fmt: skip
     in_shard = Counter(sample.shard for sample in split.trained)
     sizes = sorted(in_shard[shard.path] for shard in release.shards)
     fewest = sum(sizes[: len(sizes) // workers])
     if fewest < config.batch_size:
         raise ReleaseError(where, f"gives a worker {fewest} pairs to train on", f"a batch of {config.batch_size}",
                            "Lower train.batch_size or train.workers")  # fmt: skip
+    if len(split.trained) < _candidates(config):
+        raise ReleaseError(where, f"gives {len(split.trained)} pairs to train on", f"a step of {_candidates(config)}",
+                           "Lower train.accum_freq or train.batch_size")  # fmt: skip
     if len({spoken(sample.caption) for sample in split.tested}) < 2:
         raise ReleaseError(where, f"leaves {len(split.tested)} held-out pairs to test on", "at least two captions",
                            "Raise train.holdout_share")  # fmt: skip
 
 
-def _earlier_record(out: Path) -> dict[str, Any]:
-    """run.json of whatever ran in this folder; empty if nothing did."""
-    path = out / "run.json"
-    if not path.exists():
-        if (out / "checkpoints").exists():
-            raise StageError(str(out), "holds checkpoints but no run.json", "a folder of this run's own",
-                             "Choose another train.out_dir")  # fmt: skip
-        return {}
-    try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise StageError(str(path), f"cannot be read ({error})", "the record of an earlier run",
-                         "Choose another train.out_dir") from error  # fmt: skip
-
-
-def _is_finished(out: Path, record: dict[str, Any], identity: str) -> bool:
-    same = record.get("fingerprint") == identity and record.get("status") == "done"
-    return same and (out / record["checkpoint"]).exists()
-
-
-def _clear_folder(out: Path) -> None:
-    """Remove what a run of another identity left: open_clip would go on from its checkpoint."""
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    for name in ("out.log", "params.txt", *WRITES, *_SCRATCH):
-        (out / name).unlink(missing_ok=True)
+def _candidates(config: TrainConfig) -> int:
+    """Among how many captions a step of training looks for the right one."""
+    return config.batch_size * config.accum_freq * config.processes
 
 
 def _write_inputs(out: Path, split: Split, config: TrainConfig) -> None:
@@ -237,7 +218,7 @@ def _record(
         "loss": {
             "last_epoch": sum(last) / len(last),
             "held_out": rows[-1]["held_out_loss"],
-            "guessing": math.log(config.batch_size),
+            "guessing": math.log(_candidates(config)),
         },
         "retrieval": {name: asdict(found) for name, found in directions.items()},
         "versions": {
@@ -251,13 +232,3 @@ def _log_result(directions: dict[str, Retrieval]) -> None:
     for name, found in directions.items():
         at = " ".join(f"@{r.k} {r.value:.1%} (chance {r.chance:.1%}, p {r.p_value:.4f})" for r in found.recall)
         log.info("train: held-out %s among %d: recall %s", name, found.candidates, at)
-
-
-def _result(out: Path, record: dict[str, Any], already_done: bool) -> TrainResult:
-    return TrainResult(out, out / record["checkpoint"], record, already_done)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(scratch, path)

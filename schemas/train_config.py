@@ -3,6 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training pictures are changed at random, by open_clip's own transform: its --aug-cfg.
+
+    Attributes:
+        scale: least and greatest share of the picture's area that is cut out.
+        color_jitter: greatest change of brightness, contrast, saturation and hue.
+        color_jitter_prob: share of the pictures whose colours are changed.
+        gray_scale_prob: share of the pictures that are made grey.
+    """
+
+    scale: tuple[float, ...] = (0.9, 1.0)
+    color_jitter: tuple[float, ...] = (0.4, 0.4, 0.4, 0.1)
+    color_jitter_prob: float = 0.0
+    gray_scale_prob: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -39,3 +57,11 @@ class TrainConfig:
     canary_repeats: int = 100
     workers: int = 0
     threads: int = 1
+    augmentation: Augmentation | None = None
+    caption_dropout: float = 0.0
+    self_supervision: float = 0.0
+    device: str = "cpu"
+    precision: Literal["fp32", "amp", "amp_bf16", "bf16", "fp16"] = "fp32"
+    processes: int = 1
+    accum_freq: int = 1
+    grad_clip_norm: float | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -18,13 +19,17 @@ from PIL import Image, ImageDraw
 
 from fairshard.pipelines import _markdown, _model_papers, train
 from fairshard.schemas.errors import ConfigError, MissingExtra, Refused, ReleaseError, StageError
-from fairshard.schemas.train_config import TrainConfig
+from fairshard.schemas.train_config import Augmentation, TrainConfig
 
 pytest.importorskip("open_clip_train", reason="needs the extra [train]")
 
 COLOURS = ("red", "green", "blue", "orange", "black", "purple")
 SHAPES = ("circle", "square", "bar", "stripe")
 QUICK = TrainConfig(epochs=8, batch_size=32)
+ALL_OPTIONS = TrainConfig(
+    epochs=3, batch_size=32, augmentation=Augmentation(scale=(0.6, 1.0), color_jitter_prob=0.5, gray_scale_prob=0.1),
+    caption_dropout=0.3, self_supervision=0.5, grad_clip_norm=1.0,
+)  # fmt: skip
 
 
 def shape_picture(n: int) -> tuple[bytes, str]:
@@ -80,6 +85,11 @@ def finished(release) -> train.TrainResult:
     return train.run(release, release.parent / "run", QUICK)
 
 
+@pytest.fixture(scope="module")
+def with_options(release) -> train.TrainResult:
+    return train.run(release, release.parent / "with_options", ALL_OPTIONS)
+
+
 def test_the_record_names_the_release_and_counts_every_sample(release, finished):
     record = json.loads((finished.out_dir / "run.json").read_text())
     assert record == finished.record
@@ -130,14 +140,16 @@ def test_a_finished_run_is_left_as_it_is(release, finished):
     assert {path: path.stat().st_mtime_ns for path in finished.out_dir.rglob("*")} == before
 
 
-def test_killed_and_resumed_it_ends_where_an_uninterrupted_run_ends(release, finished, tmp_path):
+def test_killed_and_resumed_it_ends_where_an_uninterrupted_run_ends(release, with_options, tmp_path):
     psutil = pytest.importorskip("psutil")
-    out = tmp_path / "run"  # It starts as the folder of a run on another release, which must not be built upon.
-    shutil.copytree(finished.out_dir, out)
-    (out / "run.json").write_text(json.dumps({**finished.record, "fingerprint": "another"}))
+    whole, config, out = with_options, ALL_OPTIONS, tmp_path / "run"
+    # It starts as the folder of a run on another release, which must not be built upon.
+    shutil.copytree(whole.out_dir, out)
+    (out / "run.json").write_text(json.dumps({**whole.record, "fingerprint": "another"}))
     code = (
-        "import sys; from fairshard.pipelines import train; from fairshard.schemas.train_config import TrainConfig;"
-        f"train.run(sys.argv[1], sys.argv[2], {QUICK!r})"
+        "import sys; from fairshard.pipelines import train;"
+        "from fairshard.schemas.train_config import Augmentation, TrainConfig;"
+        f"train.run(sys.argv[1], sys.argv[2], {config!r})"
     )
     parent = psutil.Popen([sys.executable, "-c", code, str(release), str(out)])
     wait_for(lambda: (out / "checkpoints/epoch_latest.pt").exists())
@@ -145,11 +157,32 @@ def test_killed_and_resumed_it_ends_where_an_uninterrupted_run_ends(release, fin
     parent.kill()
     parent.wait()
     wait_for(lambda: not any(t.is_running() and t.status() != psutil.STATUS_ZOMBIE for t in trainers))
-    assert trainers and not (out / "checkpoints/epoch_8.pt").exists()
-    resumed = train.run(release, out, QUICK)
-    assert 0 < resumed.record["resumed_after_epoch"] < 8
-    assert (out / "metrics.jsonl").read_bytes() == (finished.out_dir / "metrics.jsonl").read_bytes()
-    assert resumed.record["retrieval"] == finished.record["retrieval"]
+    assert trainers and not (out / f"checkpoints/epoch_{config.epochs}.pt").exists()
+    resumed = train.run(release, out, config)
+    assert 0 < resumed.record["resumed_after_epoch"] < config.epochs
+    assert (out / "metrics.jsonl").read_bytes() == (whole.out_dir / "metrics.jsonl").read_bytes()
+    assert resumed.record["retrieval"] == whole.record["retrieval"]
+
+
+def test_options_are_stated_and_leave_nothing_in_the_weights(with_options):
+    safetensors = pytest.importorskip("safetensors")
+    rows = [json.loads(line) for line in (with_options.out_dir / "metrics.jsonl").read_text().splitlines()]
+    steps = [row for row in rows if "loss" in row]
+    assert [row["step"] for row in steps] == list(range(15))
+    assert all(row["self_supervision_loss"] > 0 for row in steps)
+    with safetensors.safe_open(with_options.checkpoint, "pt") as weights:
+        assert not any("self_supervision" in name for name in weights.keys())  # noqa: SIM118 not a mapping
+    card = (with_options.out_dir / "README.md").read_text()
+    assert "| augmentation: scale | " in card and "| caption_dropout | 0.3 |" in card
+
+
+def test_two_processes_train_together_in_mixed_precision_on_accumulated_batches(release, tmp_path):
+    config = TrainConfig(epochs=2, batch_size=16, processes=2, precision="amp_bf16", accum_freq=2, self_supervision=0.5)
+    record = train.run(release, tmp_path / "run", config).record
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    steps = -(-record["samples"]["trained"] // (16 * 2)) // 2
+    assert [row["step"] for row in rows if "loss" in row] == list(range(2 * steps))
+    assert record["loss"]["guessing"] == pytest.approx(math.log(16 * 2 * 2))
 
 
 def wait_for(condition) -> None:
@@ -172,7 +205,8 @@ def test_the_loader_passes_over_what_is_held_out(tmp_path, monkeypatch):
                          (main, "evaluate")):  # fmt: skip
         monkeypatch.setattr(module, name, getattr(module, name))
     held_out = [f"{n:09d}" for n in range(10, 22)]
-    job = SimpleNamespace(held_out=held_out, tested=held_out[:10], seed=0, canaries=0)
+    job = SimpleNamespace(held_out=held_out, tested=held_out[:10], seed=0, canaries=0, caption_dropout=0.0,
+                          self_supervision=0.0, device="cpu")  # fmt: skip
     _clip_trainer.adapt_open_clip(job, _clip_trainer.Journal(tmp_path / "metrics.jsonl"))  # type: ignore[arg-type]
     shards = "shards/00000.tar::shards/00001.tar"
     args = SimpleNamespace(train_data=shards, val_data=shards, train_num_samples=48, val_num_samples=10, batch_size=8,
@@ -267,6 +301,20 @@ def test_a_picture_that_cannot_be_read_stops_the_run(tmp_path):
         ({"holdout_share": 1.0}, "train.holdout_share: is 1.0; expected a share between 0 and 1"),
         ({"lr": float("nan")}, "train.lr: is nan; expected a positive number"),
         ({"workers": 3}, "train.workers: is 3; expected at most 2, one a shard"),
+        ({"processes": 2, "workers": 2}, "train.processes times train.workers: is 4; expected at most 2, one a shard"),
+        ({"caption_dropout": 1.0}, "train.caption_dropout: is 1.0; expected a share below 1"),
+        (
+            {"augmentation": Augmentation(scale=(0.9, 0.5))},
+            r"train.augmentation.scale: is \[0.9, 0.5\]; expected two shares",
+        ),
+        ({"augmentation": Augmentation(color_jitter=(1.0,))}, "train.augmentation.color_jitter: .* four numbers"),
+        (
+            {"augmentation": Augmentation(gray_scale_prob=2)},
+            "train.augmentation.gray_scale_prob: is 2; expected a share",
+        ),
+        ({"precision": "amp"}, "train.precision: is amp, on the CPU; expected fp32, bf16 or amp_bf16"),
+        ({"device": "warp"}, "train.device: is 'warp', which torch does not know"),
+        ({"device": "cuda:64"}, "train.device: is 'cuda:64', and torch finds .*Set train.device: cpu"),
     ],
 )
 def test_a_config_that_makes_no_sense(change, message, release, tmp_path):
@@ -309,7 +357,7 @@ class TestJournal:
     def test_a_loss_that_is_no_number_stops_the_run(self, tmp_path):
         from fairshard.pipelines._clip_trainer import Journal
 
-        with pytest.raises(FloatingPointError, match=r"loss became nan in epoch 3: lower train\.lr"):
+        with pytest.raises(FloatingPointError, match=r"loss became nan in epoch 3: lower lr"):
             Journal(tmp_path / "metrics.jsonl").add(3, 7, "loss", float("nan"))
 
 
