@@ -149,10 +149,10 @@ def _by_similarity(replicas: Replication, limits: AuditConfig) -> Row:
     control = replicas.control.similarity
     detail = (
         f"{_of(replicas.by_similarity, of)} generated pictures are more alike to a trained one than "
-        f"{replicas.threshold:.3f}; of held-out pictures {(control > replicas.threshold).mean():.1%} are. "
+        f"{replicas.threshold:.4f}; of held-out pictures {(control > replicas.threshold).mean():.1%} are. "
         f"{_of(replicas.by_similarity, replicas.of(TRAINED))} from captions trained on, "
         f"{_of(replicas.by_similarity, replicas.of(HELD_OUT))} from held-out ones; median similarity "
-        f"{np.median(replicas.near.similarity[of]):.3f}, of held-out pictures {np.median(control):.3f}"
+        f"{np.median(replicas.near.similarity[of]):.4f}, of held-out pictures {np.median(control):.4f}"
     )
     return row("replication", "similarity", share, limits.max_replicated, over(share, limits.max_replicated), detail)
 
