@@ -17,7 +17,7 @@ from ..schemas.audit_config import AuditConfig
 from ..udfs.membership import FALSE_POSITIVES, Attack, Ties, attack, exceeded_by, ties
 from ._audit_row import Row, over, row
 from ._clip_embed import embed
-from ._held_out import spoken
+from ._held_out import Split, spoken
 from ._released import Sample
 from ._trained import Trained
 
@@ -58,7 +58,7 @@ def measure(run: Trained, near: Collection[str], most: int) -> Memory | None:
     Returns:
         None if there are too few pairs to tell.
     """
-    compared, held_out, rest = _sides(run, near, most)
+    compared, held_out, rest = sides(run.split, near, most)
     size, samples = len(held_out), [*compared, *held_out, *rest]
     first = {spoken(sample.caption): n for n, sample in reversed([*enumerate(samples[: 2 * size])])}
     if size < FEWEST or len(first) < 2:
@@ -102,9 +102,8 @@ def rows(memory: Memory | None, limits: AuditConfig, pair_ids: Mapping[str, int]
     return found
 
 
-def _sides(run: Trained, near: Collection[str], most: int) -> tuple[list[Sample], list[Sample], list[Sample]]:
+def sides(split: Split, near: Collection[str], most: int) -> tuple[list[Sample], list[Sample], list[Sample]]:
     """Trained and held-out pairs to compare, as many of each, and trained ones that are only looked at."""
-    split = run.split
     times = Counter(sample.picture_sha256 for side in (split.trained, split.held_out) for sample in side)
 
     def alone(sample: Sample) -> bool:

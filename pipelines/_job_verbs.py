@@ -277,18 +277,45 @@ def audit_config(config: str, changes: dict[str, Any], as_json: bool) -> None:
 @audit.command(name="images", short_help="The nearest released picture of each picture.")
 @click.argument("folder", type=click.Path())
 @RELEASE
+@click.option(
+    "--model",
+    type=click.Path(),
+    help="Compare by this model, too: a run folder of fairshard train, "
+    "TorchScript such as SSCD, or ONNX (.onnx). Without it, by hashes alone.",
+)
+@click.option(
+    "--side",
+    type=click.IntRange(min=1),
+    metavar="PIXELS",
+    help="Of the model's input, where it has none of its own; 288 if not given.",
+)
+@click.option(
+    "--similarity",
+    type=click.FloatRange(-1, 1),
+    metavar="COSINE",
+    help="From which the model's nearest "
+    "picture is a finding; 0.75 if not given, as of SSCD, and none for a run folder.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False),
+    help="Write audit.parquet and matches.png there, and keep the "
+    "model's vectors of the release in it for the next time.",
+)
 @AS_JSON
-def audit_images(folder: str, release: str, as_json: bool) -> None:
+def audit_images(folder: str, release: str, model: str | None, side: int | None, similarity: float | None,
+                 out: str | None, as_json: bool) -> None:  # fmt: skip
     """The nearest released picture of each picture below FOLDER, however flipped or turned.
 
-    Exits with 1 if one is within the radius of the release's policy.
+    Exits with 1 if one is within the radius of the release's policy, or as similar as --similarity by --model.
 
     \b
     fairshard audit images generated --release release
+    fairshard audit images generated --release release --model sscd_disc_mixup.torchscript.pt --out matches
     """
     from . import audit as audits
 
-    _print_audit(audits.images(folder, release), as_json)
+    _print_audit(audits.images(folder, release, model, side, similarity, out), as_json)
 
 
 @audit.command(name="text", short_help="The released caption that each line repeats.")

@@ -5,6 +5,7 @@ An audit's rows about single pairs are for those who hold the data; only its mea
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,11 +22,18 @@ _STEPS_DRAWN = 400
 # The picture's own units.
 _LEFT, _TOP, _RIGHT, _BOTTOM = 40.0, 10.0, 630.0, 230.0
 _Point = tuple[float, float]
+# Of a diffusion run; both show nothing but what was generated and what is released.
+_PICTURES = {
+    "replication.png": "How alike generated pictures are to trained ones, beside held-out pictures",
+    "replicas.png": "The generated pictures that are most alike to a trained one, beside it",
+}
 _MEASURE_WORDS = {
     "later_opt_out": "released pairs that have opted out since",
     "leaked_picture": "tested pairs with the picture of a trained one",
     "leaked_caption": "tested pairs with the caption of a trained one",
     "membership": "how surely trained pairs are told from others by {} (AUC)",
+    "canary": "planted canaries, by {}",
+    "replication": "generated pictures that are replicas of trained ones, by {}",
     "memorised": "trained pairs that the model knows by heart",
 }
 
@@ -96,7 +104,17 @@ def audited(folder: str, manifest_sha256: str, run: str | None) -> dict[str, Any
         if run not in (None, record["run"]):
             raise ReleaseError(folder, f"audited the run {record['run']}", f"{run}, which is shown")
         measures = [found for found in record["measures"] if found["pair_id"] is None]
-        return {"audited_at": str(record["audited_at"]), "measures": [_measure(found) for found in measures]}
+        shown = _PICTURES if record.get("diffusion") else {}
+        return {
+            "audited_at": str(record["audited_at"]),
+            "measures": [_measure(found) for found in measures],
+            "pictures": [{"uri": _uri(Path(folder) / name), "words": words} for name, words in shown.items()
+                         if (Path(folder) / name).exists()],
+        }  # fmt: skip
+
+
+def _uri(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def curve(rows: Sequence[Mapping[str, Any]], guessing: float) -> Curve | None:

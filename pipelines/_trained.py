@@ -54,7 +54,7 @@ def read_run(run_dir: str | Path, release_dir: str | Path) -> Trained:
                            f"{release.manifest_sha256[:16]}, which {release_dir} is", _TRAIN)  # fmt: skip
     config = typed_yaml.build(TrainConfig, record["config"], f"{folder / 'run.json'}: config")
     split = split_samples(verified_samples(release), config.holdout_share)
-    _check_held_out(folder / "held_out.txt", split)
+    check_held_out(folder / "held_out.txt", split)
     return Trained(folder, record, config, folder / record["checkpoint"], release, split)
 
 
@@ -82,7 +82,23 @@ def run_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _check_held_out(path: Path, split: Split) -> None:
+def ended(folder: Path) -> bool:
+    """Whether a folder holds the record of a finished run, or of what claims to be one and has to be looked at."""
+    try:
+        record = json.loads((folder / "run.json").read_bytes())
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, RecursionError):
+        return True
+    return not isinstance(record, dict) or record.get("status") != "running"
+
+
+def check_held_out(path: Path, split: Split) -> None:
+    """Refuse a run whose list of held-out keys is not that of a split.
+
+    Raises:
+        ReleaseError: it is another, or cannot be read.
+    """
     try:
         listed = set(path.read_text().split())
     except OSError as error:

@@ -1,17 +1,19 @@
 """audit: what a trained model kept, what has opted out since, and whether its test was fair.
 
-Three questions about a release, the run that was trained on it, and the registries of today:
+Four questions about a release, the run that was trained on it, and the registries of today:
 
 1. Later opt-outs: which released pairs would be left out now, and how much of the run were they?
 2. Leakage: which tested pairs resemble trained ones, so that a test measures memory?
 3. Memorisation: can one tell by the model which pairs it was trained on, and which pairs is that worst for?
    Where canaries were planted: how surely does it give them away?
+4. Replication: where the job has a diffusion run, too, how many of its pictures are copies, and does it give away by
+   its losses which pairs it was trained on?
 
 Each measure has a limit in the config and is a finding above it. ``audit`` names pairs that confidential lists may
 cover: it is for those who hold the data, and not for publishing.
 
 `images`, `text` and `style` check what came out of any model against a release; see ``_audit_outputs``,
-``_audit_text`` and ``_audit_style``.
+``_audit_copies``, ``_audit_text`` and ``_audit_style``.
 """
 
 from __future__ import annotations
@@ -33,8 +35,19 @@ from ..schemas.config import Job
 from ..schemas.errors import Refused
 from ..schemas.policy import Policy
 from ..schemas.tables import AUDIT
-from . import _audit_canaries, _audit_leaks, _audit_model, _audit_picture, _clip_embed, _manifest, _registries
-from ._audit_outputs import images
+from . import (
+    _audit_canaries,
+    _audit_copies,
+    _audit_diffusion,
+    _audit_leaks,
+    _audit_model,
+    _audit_outputs,
+    _audit_picture,
+    _clip_embed,
+    _copy_model,
+    _manifest,
+    _registries,
+)
 from ._audit_row import Row, over, row
 from ._audit_style import style
 from ._audit_text import text
@@ -49,6 +62,7 @@ READS = ("manifest.json", "shards/*.tar", "pairs/*.parquet", "tables/*.parquet",
          WEIGHTS)  # fmt: skip
 WRITES = ("audit.parquet", "audit.json", "memorisation.png")
 FORMAT = "fairshard-audit/1"
+OF_DIFFUSION = _audit_diffusion.WRITES
 _SHOWN = 10
 log = logging.getLogger("fairshard")
 
@@ -102,12 +116,43 @@ def run(job: Job, now: datetime | None = None) -> AuditResult:
     memorised = _audit_model.rows(memory, limits, leaks.pair_ids)
     exposed = _audit_canaries.measure(trained)
     planted = _audit_canaries.rows(exposed, limits.max_canaries_extracted)
-    result = AuditResult(Path(job.audit_dir), [*later, *leaks.rows, *memorised, *planted])
+    kept = _audit_diffusion.measure_run(job, trained, leaks.near)
+    generated = _audit_diffusion.rows(kept, limits, leaks.pair_ids)
+    result = AuditResult(Path(job.audit_dir), [*later, *leaks.rows, *memorised, *planted, *generated])
     threshold = next((found["threshold"] for found in memorised if found["pair_id"] is not None), None)
-    _write(result, _audit_picture.draw(memory, threshold), _record(job, trained, memory, exposed, result, now))
+    pictures = {"memorisation.png": _audit_picture.draw(memory, threshold), **_audit_diffusion.draw(kept)}
+    _write(result, pictures, _record(job, trained, memory, exposed, kept, result, now))
     for found in result.measures:
         log.info("audit: %s", line(found))
     return result
+
+
+def images(
+    folder: str | Path,
+    release_dir: str,
+    model: str | None = None,
+    side: int | None = None,
+    similarity: float | None = None,
+    out: str | None = None,
+) -> list[Row]:
+    """For each picture below a folder, the released picture that is nearest: by hashes, and by a model if one is named.
+
+    Args:
+        folder, release_dir: see ``_audit_outputs.images``.
+        model, side: see ``_copy_model.load``.
+        similarity: see ``_audit_copies.alike``.
+        out: where ``_audit_copies.WRITES`` go, and the model's vectors of the release; nothing is written if None.
+
+    Returns:
+        ``audit`` rows, those of hashes first.
+    """
+    looking = None if model is None else _copy_model.load(model, side)
+    rows = _audit_outputs.images(folder, release_dir)
+    if looking is not None:
+        rows += _audit_copies.alike(folder, release_dir, looking, similarity, None if out is None else Path(out))
+    if out is not None:
+        _audit_copies.write(rows, folder, release_dir, out)
+    return rows
 
 
 def summary(result: AuditResult) -> list[str]:
@@ -171,6 +216,7 @@ def _record(
     trained: Trained,
     memory: _audit_model.Memory | None,
     exposed: _audit_canaries.Exposed | None,
+    kept: _audit_diffusion.Kept | None,
     result: AuditResult,
     now: datetime,
 ) -> dict[str, Any]:
@@ -184,17 +230,21 @@ def _record(
         "limits": asdict(job.config.audit),
         "measures": result.measures,
         "attacks": {} if memory is None else {name: asdict(attack) for name, attack in memory.attacks.items()},
+        "diffusion": None if kept is None else kept.said(),
         "canaries": [] if exposed is None else exposed.said(),
         "findings": len(result.findings),
     }
 
 
-def _write(result: AuditResult, picture: bytes, record: dict[str, Any]) -> None:
+def _write(result: AuditResult, pictures: dict[str, bytes], record: dict[str, Any]) -> None:
     """Each file whole or not at all, the record last."""
     folder = Release(str(result.out_dir))
     folder.remove("audit.json")
     folder.write_parquet("audit.parquet", AUDIT.schema, [_batch(result.rows)])
-    folder.put("memorisation.png", picture)
+    for name in OF_DIFFUSION:
+        folder.remove(name)
+    for name, picture in pictures.items():
+        folder.put(name, picture)
     folder.put("audit.json", (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
 
 

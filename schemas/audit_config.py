@@ -20,6 +20,13 @@ class AuditConfig:
             all held-out pairs but this share do. So this is the share that chance gives.
         max_memorised: share of the trained pairs that count as memorised.
         max_canaries_extracted: share of the planted canaries (``train.canaries``) that the model gives away wholly.
+        generated: pictures that a diffusion run is asked for; half of their captions were trained on.
+        replicated_false_positives: a generated picture counts as a replica if it is more alike to a trained one than all
+            held-out pictures but this share are.
+        max_replicated: share of the generated pictures that are replicas.
+        copy_model: what compares them: TorchScript such as SSCD, or ONNX; the job's own CLIP run if not given.
+        copy_side: of its input in pixels, where it has none of its own.
+        loss_draws: noise levels at which a diffusion run's loss of a pair is taken.
         max_pairs: of each side that the model is shown; chosen by hash of their ids.
     """
 
@@ -30,4 +37,10 @@ class AuditConfig:
     memorised_false_positives: float = 0.05
     max_memorised: float = 0.1
     max_canaries_extracted: float = 0.05
+    generated: int = 64
+    replicated_false_positives: float = 0.01
+    max_replicated: float = 0.05
+    copy_model: str | None = None
+    copy_side: int | None = None
+    loss_draws: int = 8
     max_pairs: int = 2000

@@ -73,6 +73,7 @@ def check(config: Config, where: str) -> None:
         "audit": {
             "max_later_opt_outs": 0, "max_leaked_pictures": 0, "max_leaked_captions": 0, "max_membership_auc": 0,
             "memorised_false_positives": 0, "max_memorised": 0, "max_canaries_extracted": 0,
+            "generated": 2, "replicated_false_positives": 0, "max_replicated": 0, "copy_side": 1, "loss_draws": 1,
             "max_pairs": 1,
         },
     }  # fmt: skip

@@ -328,7 +328,11 @@ AUDIT = Table(
     ("kind", "subject"),
     pa.schema(
         [
-            _column("kind", pa.string(), "later_opt_out, leaked_picture, leaked_caption, membership, memorised, ..."),
+            _column(
+                "kind",
+                pa.string(),
+                "later_opt_out, leaked_picture, leaked_caption, membership, memorised, canary, replication, style, ...",
+            ),
             _column("subject", pa.string(), "all, a score, the key of a sample, a creator, a file or a line"),
             _optional("pair_id", pa.int64(), "The released pair in question"),
             _optional("other_id", pa.int64(), "The trained pair it resembles"),

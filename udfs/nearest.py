@@ -12,6 +12,7 @@ from .phash import phash
 
 Words = NDArray[np.uint64]
 _AT_ONCE = 16_384  # rows whose words and counts stay in a processor's cache
+_VECTORS_AT_ONCE = 4096  # rows compared with a block at once: the table of cosines stays small
 
 
 def hash_words(hashes: list[bytes]) -> Words:
@@ -63,3 +64,28 @@ def phash_dihedral(luma: NDArray[np.uint8]) -> list[bytes]:
     """
     turned = [np.rot90(side, turn) for side in (luma, luma.T) for turn in range(4)]
     return [np.int64(phash(np.ascontiguousarray(picture))).tobytes() for picture in turned]
+
+
+class Closest:
+    """The nearest of many vectors to each of some, as the many go by in blocks."""
+
+    def __init__(self, queries: NDArray[np.float32]):
+        """``queries``: float32[n, d] of unit length."""
+        self._queries = queries
+        self.similarity = np.full(len(queries), -np.inf, np.float32)
+
+    def look(self, block: NDArray[np.float32]) -> list[tuple[int, int]]:
+        """Compare with some more.
+
+        Args: block: float32[m, d] of unit length.
+        Returns: (row of the queries, row of the block) where one of the block is nearer than all before.
+        """
+        found: list[tuple[int, int]] = []
+        for start in range(0, len(self._queries), _VECTORS_AT_ONCE):
+            cosine = self._queries[start : start + _VECTORS_AT_ONCE] @ block.T
+            best = cosine.argmax(axis=1)
+            value = cosine[np.arange(len(best)), best]
+            nearer = np.flatnonzero(value > self.similarity[start : start + _VECTORS_AT_ONCE])
+            self.similarity[start + nearer] = value[nearer]
+            found += zip((start + nearer).tolist(), best[nearer].tolist(), strict=True)
+        return found

@@ -25,6 +25,7 @@ from fairshard.pipelines.cli import main
 from fairshard.schemas import config as configs
 from fairshard.schemas.audit_config import AuditConfig
 from fairshard.schemas.config import Dedup, Registry
+from fairshard.schemas.diffusion_config import DiffusionConfig
 from fairshard.schemas.errors import InputError, MissingExtra, Refused, ReleaseError, StageError
 from fairshard.schemas.release import OUTCOME, public
 from fairshard.schemas.tables import AUDIT
@@ -68,6 +69,29 @@ class TestAudit:
         page = report.html(job.config.release_dir, job.config.run_dir, job.config.audit_dir)
         details = [html.escape(row["detail"]) for row in found.measures]
         assert page.count("<polyline") == 4 and [detail for detail in details if detail not in page] == []
+
+    def test_a_diffusion_run_is_audited_too(self, job, tmp_path):
+        pytest.importorskip("diffusers", reason="needs the extra [train]")
+        from fairshard.pipelines import train_diffusion
+
+        tiny = DiffusionConfig(image_size=8, block_channels=(8, 16), epochs=1, sampling_steps=2, canaries=1,
+                               canary_repeats=1)  # fmt: skip
+        train_diffusion.run(job.config.release_dir, job.run_dir, tmp_path / "diffusion", tiny)
+        limits = AuditConfig(generated=8, loss_draws=1)
+        asked = changed(job, diffusion_dir=str(tmp_path / "diffusion"), audit_dir=str(tmp_path / "out"), audit=limits)
+        found = audit.run(asked)
+        assert [(row["kind"], row["subject"]) for row in found.measures[6:]] == [
+            ("membership", "denoising loss"), ("replication", "similarity"), ("replication", "pdq"),
+            ("replication", "duplicates"), ("canary", "generated"),
+        ]  # fmt: skip
+        assert sorted(path.name for path in found.out_dir.iterdir()) == sorted([*audit.WRITES, *audit.OF_DIFFUSION])
+        record = json.loads((found.out_dir / "audit.json").read_text())["diffusion"]
+        assert record["copy_model"]["kind"] == "CLIP" and record["steps"] == 2
+        page = report.html(job.config.release_dir, None, str(tmp_path / "out"))
+        assert page.count("data:image/png;base64,") == 2
+        (tmp_path / "diffusion/held_out.txt").write_text("none\n")
+        with pytest.raises(ReleaseError, match="lists 1 keys that are not those held out"):
+            audit.run(asked)
 
     def test_later_opt_outs_are_findings(self, job, sample, tmp_path):
         released = sample.store.read("sample").to_pylist()[:2]

@@ -73,7 +73,8 @@ class TestPlanted:
                              (main, "train_one_epoch")):  # fmt: skip
             monkeypatch.setattr(module, name, getattr(module, name))
         held_out = [f"{n:09d}" for n in range(10)]
-        job = SimpleNamespace(held_out=held_out, tested=held_out, seed=0, canaries=2, canary_repeats=5, released=40)
+        job = SimpleNamespace(held_out=held_out, tested=held_out, seed=0, canaries=2, canary_repeats=5, released=40,
+                              caption_dropout=0.0, self_supervision=0.0, device="cpu")  # fmt: skip
         _clip_trainer.adapt_open_clip(job, _clip_trainer.Journal(tmp_path / "m"))  # type: ignore[arg-type]
         args = SimpleNamespace(train_data="shards/00000.tar", val_data="shards/00000.tar", train_num_samples=40,
                                val_num_samples=10, batch_size=8, workers=0, world_size=1, seed=0,
