@@ -297,13 +297,17 @@ def _create(connection: duckdb.DuckDBPyConnection, directory: Release, views: li
         create_macros(connection)
         for view in views:
             connection.execute(f"CREATE VIEW {view.name} AS {view.sql}")
-            connection.execute(f"COMMENT ON VIEW {view.name} IS {_literal(view.doc)}")
-            for column in view.columns or ():
-                doc = (column.metadata or {}).get(b"doc", b"").decode()
-                connection.execute(f"COMMENT ON COLUMN {view.name}.{column.name} IS {_literal(doc)}")
+            connection.execute(";".join(_comments(view)))
         connection.commit()
     except duckdb.Error as error:
         raise ReleaseError(directory.root, f"its files cannot be read ({error})", "the tables of fairshard") from error
+
+
+def _comments(view: View) -> Iterator[str]:
+    yield f"COMMENT ON VIEW {view.name} IS {_literal(view.doc)}"
+    for column in view.columns or ():
+        doc = (column.metadata or {}).get(b"doc", b"").decode()
+        yield f"COMMENT ON COLUMN {view.name}.{column.name} IS {_literal(doc)}"
 
 
 def _nothing(schema: pa.Schema) -> str:

@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..schemas.errors import FairshardError, MissingExtra, StageError
 from ._logs import carried
+from ._own_process import settle
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -92,7 +93,7 @@ class LocalCompute:
         if self._pool is None:
             # Spawned, not forked: this process has threads (DuckDB, Arrow), which do not survive a fork.
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.workers, context, _follow_parent)
+            self._pool = ProcessPoolExecutor(self.workers, context, _begin)
         return self._pool
 
     def warm_up(self, module: str) -> None:
@@ -231,6 +232,12 @@ def _kill_workers() -> None:
 
 def _get_ready(module: str) -> None:
     importlib.import_module(module).get_ready()
+
+
+def _begin() -> None:
+    """In a worker: what comes before its first task."""
+    _follow_parent()
+    settle()
 
 
 def _follow_parent() -> None:

@@ -52,7 +52,6 @@ def get_ready() -> None:
     from . import _http  # noqa: F401
 
     rendition.load()
-    pa.array([""])  # the first list that pyarrow sees has it import pandas, where there is any
     gc.freeze()  # what is imported stays, so nobody needs to go through it again
 
 

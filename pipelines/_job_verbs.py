@@ -119,7 +119,7 @@ def run(
     fairshard run job.yaml --refresh                 has anybody opted out, has a picture changed or gone?
     fairshard run job.yaml --set work_dir=june/work --set release_dir=june/release
     """
-    from . import _again, _run
+    from . import _again, _own_process, _run
 
     if until and only:
         raise click.UsageError("--until and --only exclude each other")
@@ -131,6 +131,7 @@ def run(
     classes = _again.classes(retry) if retry is not None else ()
     metrics_file = metrics and str(Path(metrics).resolve())
     job = _with(configs.load(config, changes), engine=engine, compute=compute, metrics_file=metrics_file)
+    _own_process.settle()
     found = _run.run(job, stages, partitions, retry=classes, refresh=refresh)
     left = {stage["stage"]: stage["left"] for stage in found["stages"] if "left" in stage and stage["stage"] in stages}
     if as_json:

@@ -6,17 +6,21 @@ A sample is three members side by side, in the order of their names: ``KEY.jpg``
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
 import pyarrow as pa
+from fsspec.implementations.local import LocalFileSystem
 
 from ..schemas.errors import ReleaseError
 from ._release import Sink
+from ._tar import member
 
 _BLOCK = tarfile.BLOCKSIZE
 # Of a header: type, magic and version; the first part of long names. Source: POSIX.1-2017, pax, "ustar Interchange Format".
@@ -73,7 +77,7 @@ def stated(meta: dict[str, Any]) -> dict[str, Any]:
 def copy_sample(sink: Sink, sample: Sample) -> None:
     """Append a sample as it was read: the same parts give the same bytes."""
     for part in sorted(sample.parts):
-        _write_member(sink, f"{sample.key}.{part}", sample.parts[part])
+        sink.write(member(f"{sample.key}.{part}", sample.parts[part]))
 
 
 def finish(sink: Sink) -> None:
@@ -128,29 +132,28 @@ def read_ranges(fs: Any, places: Sequence[tuple[str, int, int]]) -> list[bytes]:
     Raises:
         ReleaseError: a file is missing or too short.
     """
-    paths = [path for path, _, _ in places]
-    starts = [offset for _, offset, _ in places]
-    ends = [offset + size for _, offset, size in places]
     try:
-        found = fs.cat_ranges(paths, starts, ends, on_error="raise")
+        found = _ranges(fs, places)
     except OSError as error:
-        raise ReleaseError(str(error.filename or paths[0]), f"cannot be read ({error})", hint=_FETCH_AGAIN) from error
+        raise ReleaseError(
+            str(error.filename or places[0][0]), f"cannot be read ({error})", hint=_FETCH_AGAIN
+        ) from error
     for (path, offset, size), data in zip(places, found, strict=True):
         if len(data) != size:
             raise ReleaseError(path, f"ends before byte {offset + size}", "the pictures fetched", _FETCH_AGAIN)
     return found
 
 
+def _ranges(fs: Any, places: Sequence[tuple[str, int, int]]) -> list[bytes]:
+    if not isinstance(fs, LocalFileSystem):
+        paths, starts = [path for path, _, _ in places], [offset for _, offset, _ in places]
+        return fs.cat_ranges(paths, starts, [offset + size for _, offset, size in places], on_error="raise")
+    with contextlib.ExitStack() as opened:  # each file once
+        files = {path: opened.enter_context(open(path, "rb", buffering=0)) for path in {path for path, _, _ in places}}
+        return [os.pread(files[path].fileno(), size, offset) for path, offset, size in places]
+
+
 _FETCH_AGAIN = "Delete the markers of the stage 'fetch' in the work directory and run again"
-
-
-def _write_member(sink: Sink, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size, member.mode = len(data), 0o644  # TarInfo has no time, owner or names of its own
-    # PAX differs from plain ustar only for what ustar cannot hold, such as a size of 8 GiB.
-    sink.write(member.tobuf(tarfile.PAX_FORMAT))
-    sink.write(data)
-    sink.write(bytes(-len(data) % _BLOCK))
 
 
 def _members(file: IO[bytes], where: str) -> Iterator[tuple[str, bytes]]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import posixpath
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tarfile import BLOCKSIZE
 from typing import Any, BinaryIO
 
 from ._files import file_system
 from ._store import Store, Task
-
-_TAR_BLOCK = 512
+from ._tar import member
 
 
 class WorkShard:
@@ -22,18 +21,15 @@ class WorkShard:
 
     def add(self, key: str, data: bytes) -> dict[str, Any]:
         """Append one member. Returns the ``image`` columns that find it again."""
-        info = tarfile.TarInfo(key)
-        info.size = len(data)
-        header = info.tobuf(tarfile.USTAR_FORMAT)
-        padding = -len(data) % _TAR_BLOCK
-        self._sink.write(header + data + bytes(padding))
-        offset = self._at + len(header)
-        self._at = offset + len(data) + padding
+        written = member(key, data)
+        self._sink.write(written)
+        self._at += len(written)
+        offset = self._at - len(data) - -len(data) % BLOCKSIZE  # after the header, however long
         return {"work_shard": self.name, "work_key": key, "work_offset": offset, "work_bytes": len(data)}
 
     def end(self) -> None:
         """Write the two empty blocks that end a tar."""
-        self._sink.write(bytes(2 * _TAR_BLOCK))
+        self._sink.write(bytes(2 * BLOCKSIZE))
 
 
 @contextmanager

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from .arrow import pc, udf
+from .opencv import opencv
 
 _SIDE = 4
 _CELLS = _SIDE * _SIDE
@@ -14,6 +17,7 @@ _BYTES = _CELLS * 3
 _GAINS = (10, 11, 12, 13)  # tenths
 _PAIRS = 16_384  # at a time
 _BLOCK = 256  # lines whose levels add up to 16 bits, which are added up twice as fast as 32
+_LONGEST_SIDE = 1 << 23  # whose levels add up to 31 bits
 
 Pixels = NDArray[np.uint8]
 
@@ -54,14 +58,28 @@ def _bounds(length: int) -> list[tuple[float, float]]:
     return [(length * cell / _SIDE, length * (cell + 1) / _SIDE) for cell in range(_SIDE)]
 
 
-def _sum(lines: NDArray, start: float, stop: float) -> NDArray[np.float64]:
-    """Lines [n, ...] added up from ``start`` to ``stop``, a part of a line by its share."""
-    first, last = int(start), min(int(stop), len(lines) - 1)
+def _sum(lines: NDArray, start: float, stop: float) -> NDArray:
+    """Lines [n, ...] added up from ``start`` to ``stop``, a part of a line by its share.
+
+    Shares are quarters, so that sums are exact, in whatever order they are added up.
+    """
+    first, end = math.floor(start), math.ceil(stop)
+    whole = _sum_of_whole(lines[first:end])
+    if first < start:
+        whole = whole - (start - first) * lines[first]
+    return whole - (end - stop) * lines[end - 1] if stop < end else whole
+
+
+def _sum_of_whole(lines: NDArray) -> NDArray:
+    if lines.dtype != np.uint8:
+        return np.add.reduce(lines, axis=0)
+    if opencv() is not None and len(lines) <= _LONGEST_SIDE:
+        flat = lines.reshape(len(lines), -1)
+        return opencv().reduce(flat, 0, opencv().REDUCE_SUM, dtype=opencv().CV_32S).reshape(lines.shape[1:])
     whole = np.zeros(lines.shape[1:])
-    for at in range(first, last + 1, _BLOCK):
-        block = lines[at : min(at + _BLOCK, last + 1)]
-        whole += np.add.reduce(block, axis=0, dtype=np.uint16 if block.dtype == np.uint8 else np.float64)
-    return whole - (start - first) * lines[first] - (last + 1 - stop) * lines[last]
+    for at in range(0, len(lines), _BLOCK):
+        whole += np.add.reduce(lines[at : at + _BLOCK], axis=0, dtype=np.uint16)
+    return whole
 
 
 def _is_known(signatures: pa.Array) -> pa.Array:
