@@ -3,6 +3,8 @@
 Training reads the shards as published and goes on from its last checkpoint where it was killed; what has been trained
 already is not trained again. A measure over its limit fails the audit at once (exit code 1 of the command line), without
 another attempt: `on_failure_callback` is the place for an alarm. The audit's table stays where the config says.
+
+The parameter `trainer` may ask for a diffusion model as well, which the text tower of the CLIP model is part of.
 """
 
 # pyright: reportMissingImports=false
@@ -11,7 +13,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow.sdk import DAG, chain, task
+from airflow.sdk import DAG, Param, chain, task
 
 from fairshard.airflow_dags.tasks import Changes, config_param, final, load_job, new_dag, own_workers, release_of, told
 
@@ -34,21 +36,24 @@ def train_and_audit(
     given: dict[str, Any] = {"changes": dict(changes or {})}
     inlets = [release_of(config)] if config else []
     options = {"schedule": inlets or None, **options}
-    with new_dag(
-        dag_id, "A model on a release, and an audit of it", __doc__, {"config": config_param(config)}, options
-    ) as dag:
+    params = {"config": config_param(config), "trainer": Param("clip", title="Trainer", enum=["clip", "diffusion"])}
+    with new_dag(dag_id, "A model on a release, and an audit of it", __doc__, params, options) as dag:
         chain(train.override(inlets=inlets)(**given), audit(**given))
     return dag
 
 
 @task
 def train(changes: Changes, params: dict[str, Any] | None = None, triggering_asset_events: Any = None) -> str:
-    """Train on the release, as `fairshard train CONFIG`. Returns the checkpoint's path."""
+    """Train on the release, as `fairshard train CONFIG`. Returns the path of the last model's weights."""
     with own_workers(), final():
         from fairshard.pipelines import train as trains
+        from fairshard.pipelines import train_diffusion
 
         job = load_job(params, {**changes, **told(triggering_asset_events)})
-        return str(trains.run(job.release_dir, job.run_dir, job.config.train).checkpoint)
+        done = trains.run(job.release_dir, job.run_dir, job.config.train)
+        if (params or {}).get("trainer") == "diffusion":
+            done = train_diffusion.run(job.release_dir, job.run_dir, job.diffusion_dir, job.config.diffusion)
+        return str(done.checkpoint)
 
 
 @task(multiple_outputs=False)

@@ -27,11 +27,9 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import math
 import os
 import random
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,11 +42,10 @@ import webdataset as wds
 from open_clip_train import data, main
 from safetensors.torch import save_file
 
-from ..schemas.errors import ReleaseError
 from . import _canaries
 from ._clip_options import PROJECTION, WithViews, drop_words, with_views
+from ._in_trainer import IMAGES, KEY, TEXTS, Journal, end_with_parent, say, say_error, strict
 
-IMAGES, KEY, TEXTS = "jpg;png;jpeg;webp", "__key__", "txt"
 # As torchrun says; the first process alone writes and speaks.
 PROCESS, PROCESSES = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
@@ -94,43 +91,6 @@ class Job:
     manifest_sha256: str
 
 
-class Journal:
-    """Losses as JSON lines, one a step and one an epoch, with the call that open_clip makes of tensorboard.
-
-    An epoch's lines are written when it ends. After a kill, those of epochs past the last checkpoint are
-    dropped when they are run again.
-    """
-
-    def __init__(self, path: Path):
-        self._path, self._rows = path, {}
-
-    def begin(self, epoch: int) -> None:
-        """Epoch ``epoch``, from 1, is about to run: what an earlier process said of it no longer holds."""
-        if self._rows or not self._path.exists():
-            return
-        for line in self._path.read_text().splitlines():
-            row = json.loads(line)
-            if row["epoch"] < epoch:
-                self._rows[row["epoch"], row.get("step")] = row
-
-    def add(self, epoch: int, step: int | None, name: str, value: float) -> None:
-        """One figure of a step, or of an epoch where there is no step."""
-        if not math.isfinite(value):
-            raise FloatingPointError(f"{name} became {value} in epoch {epoch}: lower train.lr")
-        row = self._rows.setdefault((epoch, step), {"epoch": epoch} | ({} if step is None else {"step": step}))
-        row[name] = value
-
-    def write(self) -> None:
-        """Commit everything said so far."""
-        scratch = self._path.with_suffix(".tmp")
-        scratch.write_text("".join(json.dumps(row) + "\n" for row in self._rows.values()))
-        os.replace(scratch, self._path)
-
-    def epoch_rows(self, epoch: int) -> list[dict[str, Any]]:
-        """The steps of an epoch."""
-        return [row for (of, step), row in self._rows.items() if of == epoch and step is not None]
-
-
 class _Scalars:
     """What open_clip takes for a tensorboard writer."""
 
@@ -167,15 +127,6 @@ def split_loader(held_out: set[str], tested: set[str], caption_dropout: float = 
         return load(args, transform, is_train, **rest)
 
     return of_side
-
-
-def strict(error: Exception) -> bool:
-    """What webdataset asks when it cannot read something: whether to go on without it. Never."""
-    about = vars(error)
-    if about.get("key"):  # a DecodingError, whose message is empty
-        where = f"{about.get('url')}: {about['key']}.{about.get('k')}"
-        raise ReleaseError(where, "cannot be decoded", "a picture and a caption") from error
-    raise error
 
 
 def trained_samples(job: Job) -> Callable[[Any], Any]:
@@ -223,7 +174,7 @@ def _journalled_evaluation(evaluate: Callable[..., Any], job: Job, journal: Jour
         metrics = evaluate(model, dataset, epoch, args, tb_writer=scalars, tokenizer=tokenizer)
         journal.write()
         losses = [row["loss"] for row in journal.epoch_rows(epoch)]
-        _say(epoch=epoch, loss=sum(losses) / len(losses), held_out_loss=metrics["clip_val_loss"])
+        say(epoch=epoch, loss=sum(losses) / len(losses), held_out_loss=metrics["clip_val_loss"])
         return metrics
 
     return run
@@ -250,7 +201,7 @@ def write_features(job: Job) -> None:
         job.model, pretrained=str(Path(job.out_dir, job.weights)), force_image_size=job.image_size, device=job.device
     )
     model.eval()
-    _say(parameters=sum(parameter.numel() for parameter in model.parameters()), threads=torch.get_num_threads())
+    say(parameters=sum(parameter.numel() for parameter in model.parameters()), threads=torch.get_num_threads())
     tokenizer = open_clip.get_tokenizer(job.model)
     keys, images, texts = [], [], []
     with torch.inference_mode():
@@ -275,25 +226,6 @@ def _tested_batches(job: Job) -> Any:
     )
 
 
-def _end_with_parent() -> None:
-    def wait() -> None:
-        # Not through sys.stdin: its lock, held by a blocked daemon thread, would abort the interpreter's exit.
-        os.read(0, 1)
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def _say_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    _say(error=f"{kind.__name__}: {error}")
-    sys.__excepthook__(kind, error, trace)
-
-
-def _say(**facts: Any) -> None:
-    sys.stdout.write(json.dumps(facts) + "\n")
-    sys.stdout.flush()
-
-
 def run_job(path: str) -> None:
     """Train, or go on training, and embed the held-out samples."""
     job = Job(**json.loads(Path(path).read_text()))
@@ -313,6 +245,6 @@ def run_job(path: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.excepthook = _say_error
-    _end_with_parent()
+    sys.excepthook = say_error
+    end_with_parent()
     run_job(sys.argv[1])

@@ -127,7 +127,7 @@ class Training:
                 clean, added, steps = (tensor.to(device) for tensor in (pictures, *drawn))
                 loss = denoising_loss(self._unet, self._noises, clean, added, steps, text).mean()
             step = (epoch - 1) * self._steps + number
-            self._journal.add(epoch, step, "loss", float(loss))
+            self._journal.add(epoch, step, "loss", loss.item())
             self._journal.add(epoch, step, "lr", float(self._rates.get_last_lr()[0]))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self._unet.parameters(), config.max_grad_norm)
@@ -226,7 +226,8 @@ class Training:
         weights = {name: tensor.cpu().contiguous() for name, tensor in self._unet.state_dict().items()}
         (self._out / UNET).write_text(self._unet.to_json_string())
         partial = self._out / f"{self._job.weights}.tmp"
-        save_file(weights, partial, metadata={"format": "pt", "release_manifest_sha256": self._job.manifest_sha256})
+        # A second entry would come in any order: equal runs leave equal bytes.
+        save_file(weights, partial, metadata={"release_manifest_sha256": self._job.manifest_sha256})
         partial.replace(self._out / self._job.weights)
         parameters = sum(parameter.numel() for parameter in self._unet.parameters())
         say(parameters=parameters, threads=torch.get_num_threads(),

@@ -37,7 +37,7 @@ class Journal:
     def add(self, epoch: int, step: int | None, name: str, value: float) -> None:
         """One figure of a step, or of an epoch where there is no step."""
         if not math.isfinite(value):
-            raise FloatingPointError(f"{name} became {value} in epoch {epoch}: lower the learning rate, lr")
+            raise FloatingPointError(f"{name} became {value} in epoch {epoch}: lower lr")
         row = self._rows.setdefault((epoch, step), {"epoch": epoch} | ({} if step is None else {"step": step}))
         row[name] = value
 

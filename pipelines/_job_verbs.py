@@ -22,7 +22,6 @@ from ._work import STAGES
 if TYPE_CHECKING:
     from ._audit_row import Row
     from ._run_folder import TrainResult
-    from .train import TrainResult as ClipResult
 
 CONFIG = click.argument("config", type=click.Path(dir_okay=False))
 SET = click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", callback=lambda ctx, param, given: _changes(given),
@@ -330,7 +329,7 @@ def _print_audit(rows: list[Row], as_json: bool) -> None:
     raise SystemExit(1 if found else 0)
 
 
-def _print_run(found: TrainResult | ClipResult) -> None:
+def _print_run(found: TrainResult) -> None:
     click.echo(f"model: {found.checkpoint}{' (was done)' if found.already_done else ''}")
     for direction, scores in found.record.get("retrieval", {}).items():
         click.echo(f"{direction}: {json.dumps(scores)}")

@@ -34,15 +34,16 @@ class TrainResult:
     already_done: bool
 
 
-def earlier_record(out: Path, key: str) -> dict[str, Any]:
+def earlier_record(out: Path, key: str, trainer: str = "clip") -> dict[str, Any]:
     """run.json of whatever ran in this folder; empty if nothing did.
 
     Args:
         out: the run folder.
         key: of the config, that names it.
+        trainer: whose it has to be; a record that names none is of ``clip``.
 
     Raises:
-        StageError: there are checkpoints without a record, or a record that cannot be read.
+        StageError: there are checkpoints without a record, or a record that cannot be read or is another trainer's.
     """
     path, hint = out / RECORD, f"Choose another {key}"
     if not path.exists():
@@ -50,9 +51,12 @@ def earlier_record(out: Path, key: str) -> dict[str, Any]:
             raise StageError(str(out), f"holds checkpoints but no {RECORD}", "a folder of this run's own", hint)
         return {}
     try:
-        return dict(json.loads(path.read_text()))
+        record = dict(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise StageError(str(path), f"cannot be read ({error})", "the record of an earlier run", hint) from error
+    if record.get("trainer", "clip") != trainer:
+        raise StageError(str(path), "is of another trainer", f"a run of the {trainer} trainer, or none", hint)
+    return record
 
 
 def is_finished(out: Path, record: dict[str, Any], identity: str) -> bool:

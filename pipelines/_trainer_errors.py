@@ -42,7 +42,7 @@ def trainer_failed(code: int, said: str, log_tail: str, out: str, log: str) -> S
     )
 
 
-def check_device(device: str, processes: int) -> None:
+def check_device(device: str, processes: int, key: str = "train.device") -> None:
     """Refuse a device that is not there, where open_clip would go on without a word on the CPU.
 
     Raises:
@@ -59,11 +59,11 @@ def check_device(device: str, processes: int) -> None:
         kind, number = torch.device(device).type, torch.device(device).index
         there = getattr(torch, kind).device_count() if kind != "mps" else int(torch.backends.mps.is_available())
     except (RuntimeError, AttributeError) as error:
-        raise ConfigError("train.device", f"is '{device}', which torch does not know", "cpu, cuda or cuda:1") from error
+        raise ConfigError(key, f"is '{device}', which torch does not know", "cpu, cuda or cuda:1") from error
     needed = max(processes, (number or 0) + 1)
     if there < needed:
-        raise ConfigError("train.device", f"is '{device}', and torch finds {there} of this kind", f"at least {needed}",
-                          "Set train.device: cpu, or install a build of torch for this machine's GPU")  # fmt: skip
+        raise ConfigError(key, f"is '{device}', and torch finds {there} of this kind", f"at least {needed}",
+                          f"Set {key}: cpu, or install a build of torch for this machine's GPU")  # fmt: skip
 
 
 def _last_line(log: str) -> str:

@@ -18,12 +18,11 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import platform
 import shutil
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -33,44 +32,27 @@ from typing import Any
 import numpy as np
 
 from ..schemas.config import fingerprint
-from ..schemas.errors import ConfigError, MissingExtra, ReleaseError, StageError
+from ..schemas.errors import ConfigError, MissingExtra, ReleaseError
 from ..schemas.train_config import Augmentation, TrainConfig
 from ..udfs.retrieval import Retrieval, retrieval
 from . import _canaries, _model_papers
 from ._clip_model import architecture
 from ._held_out import Split, shared, split_samples, spoken
 from ._released import Release, Sample, read_release, verified_samples
+from ._run_folder import RECORD, SCRATCH, TrainResult, clear, earlier_record, finish, is_finished, result, write_json
 from ._train_pictures import draw_losses, draw_retrieval
 from ._trainer_errors import check_device
 from ._trainer_process import WEIGHTS, run_trainer, trainer_job
 
 READS = ("manifest.json", "shards/*.tar")
-WRITES = ("run.json", "metrics.jsonl", "loss.png", "retrieval.png", "held_out.txt", WEIGHTS, _model_papers.CARD,
+WRITES = (RECORD, "metrics.jsonl", "loss.png", "retrieval.png", "held_out.txt", WEIGHTS, _model_papers.CARD,
           _model_papers.BOM)  # fmt: skip
 
 DIRECTIONS = ("image to text", "text to image")
 _PACKAGES = {"torch": "torch", "torchvision": "torchvision", "open_clip_torch": "open_clip_train",
              "webdataset": "webdataset", "pandas": "pandas", "matplotlib": "matplotlib"}  # fmt: skip
-_SCRATCH = ("job.json", "features.npz", "trainer.log", f"{WEIGHTS}.tmp")
 _MODEL = "train.model"
 log = logging.getLogger("fairshard")
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a run folder says of its run.
-
-    Attributes:
-        out_dir: the run folder.
-        checkpoint: its weights; ``open_clip.create_model_and_transforms(model, pretrained=checkpoint)``.
-        record: run.json.
-        already_done: the folder was finished before, and nothing was run.
-    """
-
-    out_dir: Path
-    checkpoint: Path
-    record: dict[str, Any]
-    already_done: bool
 
 
 def run(release_dir: str | Path, out_dir: str | Path, config: TrainConfig) -> TrainResult:
@@ -88,15 +70,15 @@ def run(release_dir: str | Path, out_dir: str | Path, config: TrainConfig) -> Tr
     _check_config(config)
     release, out = read_release(release_dir), Path(out_dir).resolve()
     identity = fingerprint(release.manifest_sha256, config, architecture(config.model, _MODEL).read_text())
-    before = _earlier_record(out)
-    if _is_finished(out, before, identity):
+    before = earlier_record(out, "run_dir")
+    if is_finished(out, before, identity):
         log.info("train: %s is done already; nothing to do", out_dir)
-        return _result(out, before, already_done=True)
+        return result(out, before, already_done=True)
     split = split_samples(verified_samples(release), config.holdout_share)
     _check_size(split, release, config)
     if before.get("fingerprint") != identity:
-        _clear_folder(out)
-    _write_json(out / "run.json", {"status": "running", "fingerprint": identity})
+        clear(out, ("out.log", "params.txt", "features.npz", *WRITES, *SCRATCH))
+    write_json(out / RECORD, {"status": "running", "fingerprint": identity})
     _write_inputs(out, split, config)
     log.info("train: %d pairs, %d held out, %s", len(split.trained), len(split.held_out), config.model)
     said = run_trainer(release, out, trainer_job(release, out, split, config), processes=config.processes)
@@ -112,12 +94,8 @@ def run(release_dir: str | Path, out_dir: str | Path, config: TrainConfig) -> Tr
         **_record(release, split, config, said, rows, directions),
     }
     _model_papers.write(out, record, release.manifest)
-    _write_json(out / "run.json", record)
-    for name in _SCRATCH:
-        (out / name).unlink(missing_ok=True)
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)  # only training goes on from them
     _log_result(directions)
-    return _result(out, _earlier_record(out), already_done=False)
+    return finish(out, record, ("features.npz", *SCRATCH))
 
 
 def _check_installed() -> None:
@@ -184,34 +162,6 @@ def _check_size(split: Split, release: Release, config: TrainConfig) -> None:
 def _candidates(config: TrainConfig) -> int:
     """Among how many captions a step of training looks for the right one."""
     return config.batch_size * config.accum_freq * config.processes
-
-
-def _earlier_record(out: Path) -> dict[str, Any]:
-    """run.json of whatever ran in this folder; empty if nothing did."""
-    path = out / "run.json"
-    if not path.exists():
-        if (out / "checkpoints").exists():
-            raise StageError(str(out), "holds checkpoints but no run.json", "a folder of this run's own",
-                             "Choose another train.out_dir")  # fmt: skip
-        return {}
-    try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise StageError(str(path), f"cannot be read ({error})", "the record of an earlier run",
-                         "Choose another train.out_dir") from error  # fmt: skip
-
-
-def _is_finished(out: Path, record: dict[str, Any], identity: str) -> bool:
-    same = record.get("fingerprint") == identity and record.get("status") == "done"
-    return same and (out / record["checkpoint"]).exists()
-
-
-def _clear_folder(out: Path) -> None:
-    """Remove what a run of another identity left: open_clip would go on from its checkpoint."""
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    for name in ("out.log", "params.txt", *WRITES, *_SCRATCH):
-        (out / name).unlink(missing_ok=True)
 
 
 def _write_inputs(out: Path, split: Split, config: TrainConfig) -> None:
@@ -282,13 +232,3 @@ def _log_result(directions: dict[str, Retrieval]) -> None:
     for name, found in directions.items():
         at = " ".join(f"@{r.k} {r.value:.1%} (chance {r.chance:.1%}, p {r.p_value:.4f})" for r in found.recall)
         log.info("train: held-out %s among %d: recall %s", name, found.candidates, at)
-
-
-def _result(out: Path, record: dict[str, Any], already_done: bool) -> TrainResult:
-    return TrainResult(out, out / record["checkpoint"], record, already_done)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(scratch, path)

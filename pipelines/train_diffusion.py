@@ -37,6 +37,7 @@ from ._held_out import shared
 from ._released import read_release
 from ._run_folder import RECORD, SCRATCH, TrainResult, clear, earlier_record, finish, is_finished, result, write_json
 from ._trained import Trained, read_run, run_record
+from ._trainer_errors import check_device
 from ._trainer_process import WEIGHTS, run_trainer
 
 READS = ("manifest.json", "shards/*.tar", RECORD, "held_out.txt", WEIGHTS)
@@ -74,7 +75,7 @@ def run(release_dir: str | Path, clip_dir: str | Path, out_dir: str | Path, conf
         raise ConfigError(_KEY, f"is {out}, as run_dir", "a folder of its own")
     clip = of_run(Path(clip_dir), run_record(Path(clip_dir)))
     identity = fingerprint(release.manifest_sha256, config, clip.sha256())
-    before = earlier_record(out, _KEY)
+    before = earlier_record(out, _KEY, TRAINER)
     if is_finished(out, before, identity):
         log.info("train: %s is done already; nothing to do", out_dir)
         return result(out, before, already_done=True)
@@ -143,15 +144,12 @@ def check_config(config: DiffusionConfig) -> None:
 
 def _device(config: DiffusionConfig) -> str:
     """Of torch."""
-    if config.device == "cpu":
-        return "cpu"
+    if config.device != "auto":
+        check_device(config.device, 1, "diffusion.device")
+        return config.device
     import torch
 
-    if torch.cuda.is_available():
-        return "cuda"
-    if config.device == "cuda":
-        raise ConfigError("diffusion.device", "is cuda, but torch finds no such device", "cpu or auto here")
-    return "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _check_size(trained: Trained, config: DiffusionConfig) -> None:

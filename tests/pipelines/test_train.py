@@ -357,7 +357,7 @@ class TestJournal:
     def test_a_loss_that_is_no_number_stops_the_run(self, tmp_path):
         from fairshard.pipelines._clip_trainer import Journal
 
-        with pytest.raises(FloatingPointError, match=r"loss became nan in epoch 3: lower train\.lr"):
+        with pytest.raises(FloatingPointError, match=r"loss became nan in epoch 3: lower lr"):
             Journal(tmp_path / "metrics.jsonl").add(3, 7, "loss", float("nan"))
 
 
