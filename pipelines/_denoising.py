@@ -6,7 +6,8 @@ diffusers, so it is imported by the trainer's process and when a model is loaded
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,17 @@ from ..schemas.errors import ConfigError
 from ._clip_model import ClipModel
 
 GROUPS, HEADS = 8, 4  # of the UNet's normalisation and attention: channels are multiples of 8
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many threads of torch for a while: sums round differently with another number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class TextEncoder:

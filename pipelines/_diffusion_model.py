@@ -59,13 +59,14 @@ class DiffusionModel:
         """
         import torch
 
-        from ._denoising import as_picture, noise, sample
+        from ._denoising import as_picture, noise, sample, threads
 
         shape = (3, self.image_size, self.image_size)
         for start in range(0, len(captions), _BATCH):
             some = captions[start : start + _BATCH]
             begin = torch.stack([noise(shape, seed, start + n) for n in range(len(some))])
-            pixels = sample(self._unet, self._schedule, self._encoder, some, begin, steps, guidance)
+            with threads(self._threads):
+                pixels = sample(self._unet, self._schedule, self._encoder, some, begin, steps, guidance)
             yield from map(as_picture, pixels)
 
     def losses(
@@ -81,22 +82,35 @@ class DiffusionModel:
         Returns:
             float32[n]: mean squared error over the draws, of what ``config.prediction`` says is predicted.
         """
+        from ._denoising import threads
+
+        found = np.zeros(len(pictures), np.float32)
+        for start in range(0, len(pictures), _BATCH):
+            rows = slice(start, start + _BATCH)
+            with threads(self._threads):
+                found[rows] = self._losses(pictures[rows], captions[rows], seed, draws)
+        return found
+
+    def _losses(self, pictures: Sequence[Image.Image], captions: Sequence[str], seed: int, draws: int) -> Any:
         import torch
 
         from ._denoising import as_tensor, denoising_loss, noise
 
-        shape, found = (3, self.image_size, self.image_size), np.zeros(len(pictures), np.float32)
-        for start in range(0, len(pictures), _BATCH):
-            rows = slice(start, start + _BATCH)
-            clean = torch.stack([as_tensor(picture, self.image_size) for picture in pictures[rows]]).to(self._device)
-            text = self._encoder(captions[rows])
-            for draw in range(draws):
-                step = torch.full((len(clean),), (2 * draw + 1) * self.config.noise_steps // (2 * draws))
-                same = noise(shape, seed, draw).expand(clean.shape).to(self._device)
-                with torch.inference_mode():
-                    lost = denoising_loss(self._unet, self._schedule, clean, same, step.to(self._device), text)
-                found[rows] += lost.cpu().numpy() / draws
-        return found
+        side = self.image_size
+        total: Any = 0.0
+        clean = torch.stack([as_tensor(picture, side) for picture in pictures]).to(self._device)
+        text = self._encoder(captions)
+        for draw in range(draws):
+            step = torch.full((len(clean),), (2 * draw + 1) * self.config.noise_steps // (2 * draws))
+            same = noise((3, side, side), seed, draw).expand(clean.shape).to(self._device)
+            with torch.inference_mode():
+                total += denoising_loss(self._unet, self._schedule, clean, same, step.to(self._device), text)
+        return (total / draws).cpu().numpy()
+
+    @property
+    def _threads(self) -> int:
+        """As in training."""
+        return max(1, int(self.record.get("threads", 1)))
 
 
 def load(run_dir: str | Path, release_dir: str | Path | None = None, device: str = "cpu") -> DiffusionModel:
