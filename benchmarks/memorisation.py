@@ -103,6 +103,8 @@ def releases(folder: Path, rows: Iterable[tuple[str, str]]) -> dict[str, Path]:
         job = demo.job(folder, web.proxy_url)
         for number, (arm, dedup) in enumerate(ARMS.items()):
             made[arm] = folder / f"release-{number}"
+            if (made[arm] / "manifest.json").exists():
+                continue
             config = dataclasses.replace(
                 job.config, sources=(Source(str(folder / "list.csv")),), dedup=dedup, balance=Balance(),
                 release_dir=str(made[arm]), work_dir=str(folder / "work"),
@@ -221,11 +223,11 @@ def main() -> None:
         planted = {caption: next(pictures[sample.key] for sample in single.split.trained
                                  if spoken(sample.caption) == spoken(caption)) for caption in copies}  # fmt: skip
         found: dict[str, list[Drawn]] = {arm: [] for arm in arms}
-        side = DiffusionConfig().image_size
-        threshold = control(single, pictures, side)
+        threshold = control(single, pictures, options.side)
         for seed in range(options.seeds):
             for number, (arm, run) in enumerate(runs.items()):
-                config = DiffusionConfig(batch_size=options.batch_size, seed=seed, sample_every=10**6)
+                config = DiffusionConfig(image_size=options.side, block_channels=tuple(options.channels), seed=seed,
+                                         batch_size=options.batch_size, sample_every=10**6)  # fmt: skip
                 an_epoch = -(-len(run.split.trained) // config.batch_size)
                 config = dataclasses.replace(config, epochs=max(1, round(options.steps / an_epoch)))
                 out = folder / f"diffusion-{number}-{seed}"
@@ -248,6 +250,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="of the diffusion model (default 3)")
     parser.add_argument("--steps", type=int, default=600, help="of its training, about (default 600)")
     parser.add_argument("--batch-size", type=int, default=32, help="default 32")
+    parser.add_argument("--side", type=int, default=32, help="of its pictures in pixels (default 32)")
+    parser.add_argument(
+        "--channels", type=int, nargs="+", default=[32, 64, 128], help="of its levels (default 32 64 128)"
+    )
     parser.add_argument("--pictures", type=int, default=160, help="that are listed (default 160)")
     parser.add_argument("--each", type=int, default=4, help="planted for each number of copies (default 4)")
     parser.add_argument("--times", type=int, default=4, help="each planted caption is drawn (default 4)")
