@@ -92,7 +92,7 @@ def run(work: Work) -> None:
     for stage in STAGES[:-1]:
         require(work.store, stage, "Run the job from its first stage")
     release = Release(work.job.release_dir)
-    plan_fingerprint, shards = _plan(work)
+    plan_fingerprint, shards = plan(work)
     tasks = [_shard_task(work, plan_fingerprint, shard_id) for shard_id in range(shards)]
     todo = [task for task in tasks if not _made(work.store, release, task)]
     if todo or not _published(work, release, plan_fingerprint):
@@ -110,7 +110,7 @@ def get_ready() -> None:
     import matplotlib.figure  # noqa: F401
 
 
-def _plan(work: Work) -> tuple[str, int]:
+def plan(work: Work) -> tuple[str, int]:
     """Say which pair goes where. Returns the fingerprint of the plan and the number of shards."""
     config = work.job.config
     per_shard = config.emit.samples_per_shard
@@ -177,7 +177,7 @@ def _publish(work: Work, release: Release, print_of: str) -> None:
             work.scan("emit", table)
         for table in WRITES:
             work.engine.scan(table, store.files(table, ("emit",)), TABLES[table].schema)
-        _balance_books(work)
+        balance_books(work)
         facts = {name: FileFact(**fact) for mark in store.marks("emit") if mark.partition not in ("plan", "release")
                  for name, fact in mark.extra["released"].items()}  # fmt: skip
         facts |= write_tables(work, release)
@@ -191,7 +191,7 @@ def _publish(work: Work, release: Release, print_of: str) -> None:
         task.extra["released"] = {name: asdict(fact) for name, fact in facts.items()}
 
 
-def _balance_books(work: Work) -> None:
+def balance_books(work: Work) -> None:
     """Conservation: see the head of this file."""
     engine = work.engine
     engine.step("place", PLACE)
