@@ -197,7 +197,7 @@ def _written(folder: Path, stage: str) -> dict[str, tuple[int, str]]:
                 tables.setdefault(table, []).extend(store.path(file) for file in files)
     found = {table: _rows_hash(files) for table, files in tables.items() if files}
     if stage == "emit":
-        found |= {name: (0, hash_) for name, (_, hash_) in _bytes_of(folder / "work", "shard_plan*").items()}
+        found |= {name: (0, hash_) for name, (_, hash_) in _bytes_of(folder / "work/shard_plan").items()}
     return found
 
 

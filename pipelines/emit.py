@@ -10,6 +10,7 @@ in exactly one place. If not, nothing is published.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -22,7 +23,7 @@ from ..schemas.errors import StageError
 from ..schemas.tables import SAMPLE, TABLES
 from . import _card, _manifest
 from ._catalog import open_release, write_catalog
-from ._emit_shard import PLAN, PLAN_FILE, ShardTask, make_shard
+from ._emit_shard import PLAN, SHARDS_A_PLAN, ShardTask, make_shard, plan_file
 from ._files import arrow_filesystem
 from ._public import ordered, write_tables
 from ._release import MANIFEST, SIGNATURE, FileFact, Release, rechunked
@@ -114,30 +115,31 @@ def plan(work: Work) -> tuple[str, int]:
     """Say which pair goes where. Returns the fingerprint of the plan and the number of shards."""
     config = work.job.config
     per_shard = config.emit.samples_per_shard
-    task = work.task("emit", "plan", work.fingerprint("emit", per_shard, config.fetch.encode_format))
+    task = work.task("emit", "plan", work.fingerprint("emit", per_shard, SHARDS_A_PLAN, config.fetch.encode_format))
     if not task.done:
         with task:
             work.alive("emit")
             work.scan("emit", "image")
-            file = task.scratch(PLAN_FILE)
             groups = rechunked(ordered(work, "plan", PLANNED, PLAN), per_shard)
             task.extra["shards"] = 0
-            task.write("sample", _assigned(task, groups, file, per_shard))
-            task.keep(file, PLAN_FILE)
+            task.write("sample", _assigned(task, groups, per_shard))
     mark = work.store.mark("emit", "plan")
     if mark is None:
         raise StageError("emit", "the plan of the shards is gone", hint="Run again")
     return f"{mark.fingerprint} {mark.committed_at}", mark.extra["shards"]
 
 
-def _assigned(task: Task, groups: Iterator[pa.RecordBatch], file: str, per_shard: int) -> Iterator[pa.RecordBatch]:
+def _assigned(task: Task, groups: Iterator[pa.RecordBatch], per_shard: int) -> Iterator[pa.RecordBatch]:
     """Write the plan, one row group a shard, and pass on where each pair goes."""
-    fs, path = arrow_filesystem(file)
-    with fs.open_output_stream(path) as sink, pq.ParquetWriter(sink, PLAN, compression="zstd") as writer:
-        for shard_id, group in enumerate(groups):
-            writer.write_batch(group, row_group_size=group.num_rows)
-            task.extra["shards"] = shard_id + 1
-            yield samples(group, shard_id, per_shard)
+    for number, of_file in itertools.groupby(enumerate(groups), lambda shard: shard[0] // SHARDS_A_PLAN):
+        file = task.scratch(f"shard_plan-{number}")
+        fs, path = arrow_filesystem(file)
+        with fs.open_output_stream(path) as sink, pq.ParquetWriter(sink, PLAN, compression="zstd") as writer:
+            for shard_id, group in of_file:
+                writer.write_batch(group, row_group_size=group.num_rows)
+                task.extra["shards"] = shard_id + 1
+                yield samples(group, shard_id, per_shard)
+        task.keep(file, plan_file(number))
 
 
 def _shard_task(work: Work, plan_fingerprint: str, shard_id: int) -> ShardTask:

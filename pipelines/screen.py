@@ -69,12 +69,12 @@ LOOK_HIT = "SELECT pair_id, rule_id, distance FROM listed"
 
 # A redirect may lead to what a registry names; only chains that left their own URL are looked at.
 FINAL = """
-SELECT pair_id, final_url, url_key(final_url) AS final_key FROM image WHERE final_url IS NOT NULL
+SELECT image.pair_id, image.final_url, url_key(image.final_url) AS final_key, pair.url_key
+FROM image JOIN pair ON image.pair_id = pair.pair_id
+WHERE image.final_url <> pair.url
 """
 MOVED = """
-SELECT final.pair_id, final.final_url, final.final_key, key_host(final.final_key) AS final_host
-FROM final JOIN pair ON final.pair_id = pair.pair_id
-WHERE final.final_key <> pair.url_key
+SELECT pair_id, final_url, final_key, key_host(final_key) AS final_host FROM final WHERE final_key <> url_key
 """
 MOVED_PARENT = """
 SELECT final_host, unnest(host_suffixes(final_host)) AS parent
@@ -196,8 +196,10 @@ def hits(engine: Engine, policy: Policy) -> None:
     """
     listed = set(engine.rows("SELECT DISTINCT scope FROM active")["scope"].to_pylist())
     engine.step("bytes_hit", BYTES_HIT)
-    for name, sql in (("final", FINAL), ("moved", MOVED), ("moved_parent", MOVED_PARENT), ("moved_hit", MOVED_HIT)):
-        engine.step(name, sql)
+    engine.step("final", FINAL)
+    engine.step("moved", MOVED, keep=True)
+    engine.step("moved_parent", MOVED_PARENT)
+    engine.step("moved_hit", MOVED_HIT)
     engine.step("file_creator", FILE_CREATOR)
     engine.step("creator_hit", CREATOR_HIT)
     for scope, look_hits in (("phash", _phash_hits), ("pdq", _pdq_hits), ("iscc", _iscc_hits)):
