@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,6 +114,13 @@ def web() -> Iterator[SampleWeb]:
         yield web
 
 
+@pytest.fixture
+def filtered(tmp_path, web) -> Path:
+    """The folder of a small job that was run as far as ``filter`` with the embedded defaults."""
+    some_pairs(tmp_path / "pairs.parquet", 12)
+    return ended(started(tmp_path, web, "filtered", "--until", "filter"))
+
+
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
     """Runs end with the test, whatever became of it."""
@@ -187,20 +195,19 @@ def on_spark(cluster: Cluster) -> dict[str, str | int | bool]:
     }
 
 
-def test_a_whole_run_on_a_spark_cluster_that_loses_a_worker_in_the_middle(spark_cluster, web, tmp_path):
-    some_pairs(tmp_path / "pairs.parquet", 12)
-    options = ("--engine", "spark", "--compute", "spark")
-    run = started(tmp_path, web, "spark", *options, spark=on_spark(spark_cluster))
-    # Something of dedup is kept that the rest of the stage is made from.
-    work = run.folder / "work"
-    awaited(
-        lambda: (work / "_done/filter/all.json").exists() and any(work.glob("_scratch/spark-*/*/_SUCCESS")), run.process
-    )
+def test_a_spark_cluster_that_loses_a_worker_in_the_middle(filtered, spark_cluster, web, tmp_path):
+    shutil.copytree(filtered, tmp_path / "spark")
+    run = started(tmp_path, web, "spark", "--only", "dedup", "--engine", "spark", spark=on_spark(spark_cluster))
+    # Something is kept that the rest of the stage is made from.
+    awaited(lambda: any((run.folder / "work").glob("_scratch/spark-*/*/_SUCCESS")), run.process)
     spark_cluster.kill_a_worker()
-    embedded = ended(started(tmp_path, web, "embedded"))
-    assert same(ended(run), embedded)
-    assert re.search("Telling app of lost executor", (spark_cluster.logs / "0.log").read_text())
-    assert Store(str(work)).mark("dedup", "all")
+    ended(run)
+    lost = re.search("Telling app of lost executor", (spark_cluster.logs / "0.log").read_text())
+    made = Store(str(run.folder / "work")).mark("dedup", "all")
+    on_engine = started(tmp_path, web, "spark")
+    assert lost and made
+    assert same(ended(started(tmp_path, web, "filtered")), ended(on_engine))
+    assert Store(str(run.folder / "work")).mark("dedup", "all") == made
 
 
 def test_a_dask_cluster_that_loses_a_worker_in_fetch(dask_cluster, web, tmp_path):
