@@ -131,7 +131,7 @@ def _search(folder: Path, turns: int, radius: int, threads: int, memory_limit_gb
     engine.register("pair", PAIR.schema.empty_table())
     engine.register("active", rules)
     engine.scan("image", [str(file) for file in sorted(folder.glob("image-*.parquet"))], IMAGE.schema)
-    screen.hits(engine, policy)
+    screen.hits(engine, policy, lambda name: str(folder / name))
     hits = engine.rows("SELECT rule_id, pair_id, distance FROM hit")
     engine.close()
     done = time.perf_counter()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
-from functools import partial
 
 import pyarrow as pa
 
@@ -48,8 +47,6 @@ PDQ_LOOK = """
 SELECT pair_id, 0 AS turn, word.word, pdq_word(pdq, word.word) AS bits
 FROM looked_at CROSS JOIN word WHERE side = 'trained' AND pdq IS NOT NULL
 """
-
-TRAINED_PART = "SELECT * FROM trained_word WHERE ((pair_id % $parts) + $parts) % $parts = $part"
 
 # As in `dedup`: without a PDQ there is nothing to confirm a pHash by.
 PHASH_TIE = """
@@ -116,7 +113,7 @@ def find(release: Release, split: Split, dedup: Dedup, limits: AuditConfig) -> L
         engine = DuckDBEngine(os.cpu_count() or 1, None, spill)
         try:
             pair_ids = _scan(engine, release, split, dedup)
-            radii = _tie(engine, dedup)
+            radii = _tie(engine, dedup, spill)
             pictures = engine.rows(LEAKED_PICTURE).to_pylist()
             captions = engine.rows(LEAKED_CAPTION).to_pylist()
             near = set(engine.rows(TIED_KEY)["key"].to_pylist())
@@ -149,7 +146,7 @@ def _scan(engine: DuckDBEngine, release: Release, split: Split, dedup: Dedup) ->
     return pair_ids
 
 
-def _tie(engine: DuckDBEngine, dedup: Dedup) -> dict[str, int]:
+def _tie(engine: DuckDBEngine, dedup: Dedup, spill: str) -> dict[str, int]:
     """Name ``tie``: tested and trained pairs that look alike. Returns the radius of each hash."""
     radii = {}
     for name, words, listed, look in (("phash", 1, PHASH_LIST, PHASH_LOOK), ("pdq", PDQ_WORDS, PDQ_LIST, PDQ_LOOK)):
@@ -157,8 +154,8 @@ def _tie(engine: DuckDBEngine, dedup: Dedup) -> dict[str, int]:
         # A job that does not deduplicate by a hash still wants to know.
         radii[name] = usual if given is None else given
         engine.step("list_word", listed, keep=True)
-        engine.step("trained_word", look, keep=True)
-        _near.listed(engine, words, radii[name], partial(_look, engine))
+        engine.step("look_word", look, keep=True)
+        _near.listed(engine, words, radii[name], lambda looks, name=name: f"{spill}/{name}-{looks}")
         if name == "phash":
             confirming = dedup.confirming_pdq_max_distance
             engine.step("phash_tie", PHASH_TIE, keep=True, phash_alone=confirming is None, confirming=confirming)
@@ -166,10 +163,6 @@ def _tie(engine: DuckDBEngine, dedup: Dedup) -> dict[str, int]:
             engine.step("pdq_tie", PDQ_TIE, keep=True)
     engine.step("tie", TIE, keep=True)
     return radii
-
-
-def _look(engine: DuckDBEngine, part: int, parts: int) -> None:
-    engine.step("look_word", TRAINED_PART, part=part, parts=parts)
 
 
 def _whole(kind: str, leaked: int, tested: int, limit: float) -> Row:

@@ -31,15 +31,22 @@ FROM (
 ) AS held_by
 WHERE name IS NOT NULL GROUP BY kind, name
 """
+# Holdings of one size are one row, of which there are few whatever the number of names: names of a kind are never sorted,
+# which on Spark would be one task's. The names of a row have the places from up_to - names + 1 to up_to, the least first.
 CONCENTRATION = """
-SELECT kind, max(names) AS names, sum(held) AS pairs, max(held) AS largest,
-       sum(CASE WHEN place > names - greatest(1.0, names * 0.01) THEN held ELSE 0 END) / sum(CAST(held AS DOUBLE))
-           AS top_share,
-       sum((2.0 * place - names - 1) * held) / (max(names) * sum(CAST(held AS DOUBLE))) AS gini
+SELECT kind, max(kind_names) AS names, sum(names * held) AS pairs, max(held) AS largest,
+       sum(held * least(names, greatest(up_to - first_of_top, 0))) / CAST(sum(names * held) AS DOUBLE) AS top_share,
+       sum(CAST(held * names AS DOUBLE) * (2 * up_to - names - kind_names))
+           / (max(kind_names) * CAST(sum(names * held) AS DOUBLE)) AS gini
 FROM (
-    SELECT kind, held, row_number() OVER (PARTITION BY kind ORDER BY held) AS place,
-           count(*) OVER (PARTITION BY kind) AS names
-    FROM holding
+    SELECT kind, held, names, up_to, kind_names,
+           CAST(floor(kind_names - greatest(1.0, kind_names * 0.01)) AS BIGINT) AS first_of_top
+    FROM (
+        SELECT kind, held, names,
+               CAST(sum(names) OVER (PARTITION BY kind ORDER BY held) AS BIGINT) AS up_to,
+               CAST(sum(names) OVER (PARTITION BY kind) AS BIGINT) AS kind_names
+        FROM (SELECT kind, held, count(*) AS names FROM holding GROUP BY kind, held) AS of_size
+    ) AS placed
 ) AS ranked
 GROUP BY kind ORDER BY kind
 """

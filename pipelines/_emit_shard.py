@@ -15,8 +15,9 @@ from ._release import Release
 from ._shards import finish, hex_bytes, hex_phash, read_ranges, sample_keys, shard_name, write_sample
 from ._store import Store
 
-# Where `emit` says which pair goes where, one row group a shard.
-PLAN_FILE = "shard_plan.parquet"
+# Where `emit` says which pair goes where, one row group a shard. Whoever makes a shard reads the file's footer, which tells
+# of all its row groups: in one file for all shards, time would grow with their square.
+SHARDS_A_PLAN = 250
 PLAN = pa.schema(
     [
         *(PAIR.schema.field(name) for name in ("pair_id", "url", "caption", "source", "source_row")),
@@ -95,10 +96,16 @@ def make_shard(job: ShardTask) -> int:
     return plan.num_rows
 
 
+def plan_file(number: int) -> str:
+    """Name of the plan of the shards from ``number * SHARDS_A_PLAN`` on."""
+    return f"shard_plan/{number:05d}.parquet"
+
+
 def _read_plan(store: Store, shard_id: int) -> pa.RecordBatch:
-    fs, path = arrow_filesystem(store.path(PLAN_FILE))
+    number, group = divmod(shard_id, SHARDS_A_PLAN)
+    fs, path = arrow_filesystem(store.path(plan_file(number)))
     with fs.open_input_file(path) as file:
-        group = pq.ParquetFile(file).read_row_group(shard_id)
+        group = pq.ParquetFile(file).read_row_group(group)
     return group.cast(PLAN).combine_chunks().to_batches()[0]
 
 

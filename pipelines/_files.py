@@ -120,6 +120,12 @@ def listed(fs: AbstractFileSystem, folder: str, ending: str = "") -> list[str]:
         return []
 
 
+def partition_files(folder: str, column: str, number: int) -> list[str]:
+    """Files of one value of ``Engine.write(partition_by=...)``, as an engine reads them; none if no row had it."""
+    fs, plain = file_system(f"{folder}/{column}={number}")
+    return [fs.unstrip_protocol(path) if "://" in folder else path for path in listed(fs, plain, ".parquet")]
+
+
 def move(fs: AbstractFileSystem, source: str, target: str) -> None:
     """Give a file another name. Object stores cannot: there it is copied, which is whole or not at all, then removed."""
     fs.makedirs(posixpath.dirname(target), exist_ok=True)

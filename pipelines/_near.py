@@ -8,9 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+import pyarrow as pa
+
 from ..udfs.arrow import pc
 from ..udfs.bands import Band, bands, list_bands, probe_table
 from ._engine import Engine
+from ._files import partition_files
 
 # The unflipped rows are a table of their own, so that an engine can tell which side of a join is the small one.
 BANDED = """
@@ -66,8 +69,14 @@ def near(engine: Engine, words: int, radius: int) -> None:
 
 # A list against pictures: the list does all the flipping, so that pictures, which are many more, show one value a
 # band. A picture may turn up several times, once for each way it may be turned. Every join has a side of bounded size:
-# pictures are taken in parts, and bands one after the other where a list becomes many rows in them.
+# pictures are taken in parts, and bands one after the other where a list becomes many rows in them. More than one part
+# is divided once, into files: each part would else read all pictures.
 LOOK_PART = "SELECT pair_id, turn, word, bits FROM look_word"
+LOOK_IN_PARTS = """
+SELECT pair_id, turn, word, bits, CAST(((pair_id % $parts) + $parts) % $parts AS INTEGER) AS part FROM look_word
+"""
+LOOK_OF_FILE = "SELECT pair_id, turn, word, bits FROM look_file"
+_LOOK = pa.schema([("pair_id", pa.int64()), ("turn", pa.int32()), ("word", pa.int32()), ("bits", pa.int64())])
 
 LIST_PROBED = """
 SELECT list_word.rule_id, list_word.bits, near_probe.band,
@@ -109,27 +118,31 @@ _LOOKS_AT_ONCE = 10_000_000
 _ENTRIES_AT_ONCE = 20_000_000  # with all that is flipped in them
 
 
-def listed(engine: Engine, words: int, radius: int, look: Callable[[int, int], None]) -> None:
+def listed(engine: Engine, words: int, radius: int, scratch: Callable[[str], str]) -> None:
     """Name ``listed`` on an engine: rule_id, pair_id and distance of all pictures within a radius of a list.
 
     Memory is bounded by the list and ten million hashes of pictures, however many there are.
 
     Args:
-        engine: has the relation ``list_word`` (rule_id: int64, word: int32, bits: int64), ``words`` rows for each hash.
+        engine: has the relations ``list_word`` (rule_id: int64, word: int32, bits: int64), ``words`` rows for each hash,
+            and ``look_word`` (pair_id: int64, turn: int32, word: int32, bits: int64), likewise, of the pictures.
         words: 64-bit words of a hash.
         radius: most bits that may differ.
-        look: called with (part, parts), names ``look_word`` (pair_id: int64, turn: int32, word: int32, bits: int64),
-            likewise, of the pictures whose id leaves ``part`` when divided by ``parts``, both taken as never negative.
+        scratch: gives a folder that does not exist, by a name, for pictures that are more than one part.
     """
     entries = _count(engine, "SELECT count(*) AS rows FROM list_word") // words
-    look(0, 1)
     looks = _count(engine, "SELECT count(*) AS rows FROM look_word") // words if entries else 0
     parts = math.ceil(looks / _LOOKS_AT_ONCE)
     plan = list_bands(words, radius, entries, math.ceil(looks / max(parts, 1)))
     found = [NOT_LISTED]
+    folder = scratch("looks")
+    if parts > 1:
+        divided = pa.schema([*_LOOK, pa.field("part", pa.int32())])
+        engine.write(LOOK_IN_PARTS, folder, divided, partition_by="part", parts=parts)
     for part in range(parts):
-        look(part, parts)
-        engine.step("look_part", LOOK_PART, keep=True)
+        if parts > 1:
+            engine.scan("look_file", partition_files(folder, "part", part), _LOOK)
+        engine.step("look_part", LOOK_OF_FILE if parts > 1 else LOOK_PART, keep=True)
         _candidates(engine, list(_batches(plan, lambda band: band.masks * entries, _ENTRIES_AT_ONCE)), radius // words)
         engine.step("turn_distance", TURN_DISTANCE)
         engine.step(f"listed_{part}", LISTED, keep=True, radius=radius)

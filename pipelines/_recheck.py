@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import uuid
 from datetime import datetime
 from typing import Any
 
@@ -89,7 +90,7 @@ def forbidden(release: Release, rules: pa.Table, policy: Policy, now: datetime, 
                 engine.step(name, sql)
             more = _by_policy.hits(engine, policy)
             engine.step("registry_hit", f"{REGISTRY_HIT}{POLICY_TOO if more else ''}", keep=True)
-            screen.hits(engine, policy)
+            screen.hits(engine, policy, lambda name: f"{spill}/{name}-{uuid.uuid4().hex[:8]}")
             (lacking,) = engine.rows(NOT_COMPARED).to_pylist()
             if lacking["rows"]:
                 raise ReleaseError(

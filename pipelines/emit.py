@@ -10,6 +10,7 @@ in exactly one place. If not, nothing is published.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -22,7 +23,7 @@ from ..schemas.errors import StageError
 from ..schemas.tables import SAMPLE, TABLES
 from . import _card, _manifest
 from ._catalog import open_release, write_catalog
-from ._emit_shard import PLAN, PLAN_FILE, ShardTask, make_shard
+from ._emit_shard import PLAN, SHARDS_A_PLAN, ShardTask, make_shard, plan_file
 from ._files import arrow_filesystem
 from ._public import ordered, write_tables
 from ._release import MANIFEST, SIGNATURE, FileFact, Release, rechunked
@@ -92,7 +93,7 @@ def run(work: Work) -> None:
     for stage in STAGES[:-1]:
         require(work.store, stage, "Run the job from its first stage")
     release = Release(work.job.release_dir)
-    plan_fingerprint, shards = _plan(work)
+    plan_fingerprint, shards = plan(work)
     tasks = [_shard_task(work, plan_fingerprint, shard_id) for shard_id in range(shards)]
     todo = [task for task in tasks if not _made(work.store, release, task)]
     if todo or not _published(work, release, plan_fingerprint):
@@ -110,34 +111,35 @@ def get_ready() -> None:
     import matplotlib.figure  # noqa: F401
 
 
-def _plan(work: Work) -> tuple[str, int]:
+def plan(work: Work) -> tuple[str, int]:
     """Say which pair goes where. Returns the fingerprint of the plan and the number of shards."""
     config = work.job.config
     per_shard = config.emit.samples_per_shard
-    task = work.task("emit", "plan", work.fingerprint("emit", per_shard, config.fetch.encode_format))
+    task = work.task("emit", "plan", work.fingerprint("emit", per_shard, SHARDS_A_PLAN, config.fetch.encode_format))
     if not task.done:
         with task:
             work.alive("emit")
             work.scan("emit", "image")
-            file = task.scratch(PLAN_FILE)
             groups = rechunked(ordered(work, "plan", PLANNED, PLAN), per_shard)
             task.extra["shards"] = 0
-            task.write("sample", _assigned(task, groups, file, per_shard))
-            task.keep(file, PLAN_FILE)
+            task.write("sample", _assigned(task, groups, per_shard))
     mark = work.store.mark("emit", "plan")
     if mark is None:
         raise StageError("emit", "the plan of the shards is gone", hint="Run again")
     return f"{mark.fingerprint} {mark.committed_at}", mark.extra["shards"]
 
 
-def _assigned(task: Task, groups: Iterator[pa.RecordBatch], file: str, per_shard: int) -> Iterator[pa.RecordBatch]:
+def _assigned(task: Task, groups: Iterator[pa.RecordBatch], per_shard: int) -> Iterator[pa.RecordBatch]:
     """Write the plan, one row group a shard, and pass on where each pair goes."""
-    fs, path = arrow_filesystem(file)
-    with fs.open_output_stream(path) as sink, pq.ParquetWriter(sink, PLAN, compression="zstd") as writer:
-        for shard_id, group in enumerate(groups):
-            writer.write_batch(group, row_group_size=group.num_rows)
-            task.extra["shards"] = shard_id + 1
-            yield samples(group, shard_id, per_shard)
+    for number, of_file in itertools.groupby(enumerate(groups), lambda shard: shard[0] // SHARDS_A_PLAN):
+        file = task.scratch(f"shard_plan-{number}")
+        fs, path = arrow_filesystem(file)
+        with fs.open_output_stream(path) as sink, pq.ParquetWriter(sink, PLAN, compression="zstd") as writer:
+            for shard_id, group in of_file:
+                writer.write_batch(group, row_group_size=group.num_rows)
+                task.extra["shards"] = shard_id + 1
+                yield samples(group, shard_id, per_shard)
+        task.keep(file, plan_file(number))
 
 
 def _shard_task(work: Work, plan_fingerprint: str, shard_id: int) -> ShardTask:
@@ -177,7 +179,7 @@ def _publish(work: Work, release: Release, print_of: str) -> None:
             work.scan("emit", table)
         for table in WRITES:
             work.engine.scan(table, store.files(table, ("emit",)), TABLES[table].schema)
-        _balance_books(work)
+        balance_books(work)
         facts = {name: FileFact(**fact) for mark in store.marks("emit") if mark.partition not in ("plan", "release")
                  for name, fact in mark.extra["released"].items()}  # fmt: skip
         facts |= write_tables(work, release)
@@ -191,7 +193,7 @@ def _publish(work: Work, release: Release, print_of: str) -> None:
         task.extra["released"] = {name: asdict(fact) for name, fact in facts.items()}
 
 
-def _balance_books(work: Work) -> None:
+def balance_books(work: Work) -> None:
     """Conservation: see the head of this file."""
     engine = work.engine
     engine.step("place", PLACE)

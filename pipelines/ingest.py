@@ -188,17 +188,10 @@ def write_pairs(work: Work, task: Task, parts: Sequence[SourceFile]) -> None:
     """Write ``pair`` and ``rejected`` from the candidates of all parts."""
     numbers = range(len(parts))
     sources = [part.source for part in parts]
-    work.engine.scan("listed", [work.store.path(_kept(number, "rows")) for number in numbers], ROW)
-    work.engine.register("source_part", pa.table({"part": pa.array(numbers, pa.int32()), "source": sources}))
-    work.engine.step("repeated", REPEATED)
-    work.engine.step("ranked", RANKED)
-    work.engine.step("later", LATER, keep=True)
-    work.write(task, "rejected", ALL_REJECTED)
+    folder = set_aside(work, task, [work.store.path(_kept(number, "rows")) for number in numbers], sources)
     if said := [work.store.path(_kept(part, "said")) for part in numbers if parts[part].format in _sources.ARCHIVES]:
         work.engine.scan("said", said, SIGNAL.schema)
         work.write(task, "signal", SIGNAL_ONCE)
-    folder = task.scratch("later")
-    work.engine.write(LATER_ROW, folder, LATER_ROW_SCHEMA, partition_by="part")
     tasks = [
         Write(
             source=source,
@@ -210,6 +203,30 @@ def write_pairs(work: Work, task: Task, parts: Sequence[SourceFile]) -> None:
     ]
     for _ in work.map("ingest: pairs", write, tasks, lambda rows: f"{rows:,} pairs"):
         pass
+
+
+def set_aside(work: Work, task: Task, rows: Sequence[str], sources: Sequence[str]) -> str:
+    """Write ``rejected``.
+
+    Args:
+        work: has the engine.
+        task: what ``rejected`` belongs to.
+        rows: files of ``ROW``, one or more for each part.
+        sources: of the parts, by their numbers.
+
+    Returns:
+        A folder of the task's own with the rows that repeat earlier ones, by part.
+    """
+    work.engine.scan("listed", rows, ROW)
+    numbers = pa.array(range(len(sources)), pa.int32())
+    work.engine.register("source_part", pa.table({"part": numbers, "source": pa.array(sources, pa.string())}))
+    work.engine.step("repeated", REPEATED)
+    work.engine.step("ranked", RANKED)
+    work.engine.step("later", LATER, keep=True)
+    work.write(task, "rejected", ALL_REJECTED)
+    folder = task.scratch("later")
+    work.engine.write(LATER_ROW, folder, LATER_ROW_SCHEMA, partition_by="part")
+    return folder
 
 
 def _read_task(work: Work, number: int, part: SourceFile) -> Read:

@@ -31,10 +31,8 @@ SELECT image.pair_id, active.rule_id, CAST(NULL AS INTEGER) AS distance
 FROM image JOIN active ON active.scope = 'sha256' AND active.key = image.sha256
 """
 
-# Pictures are taken in parts, which a condition on the table itself keeps small from the start.
 COMPARABLE = """
-SELECT pair_id, phash, pdq, pdq_dihedral, iscc_image FROM image
-WHERE status = 'ok' AND pdq_quality >= $min_quality AND ((pair_id % $parts) + $parts) % $parts = $part
+SELECT pair_id, phash, pdq, pdq_dihedral, iscc_image FROM image WHERE status = 'ok' AND pdq_quality >= $min_quality
 """
 
 PHASH_LIST = "SELECT rule_id, 0 AS word, phash_bits(key) AS bits FROM active WHERE scope = 'phash'"
@@ -69,12 +67,12 @@ LOOK_HIT = "SELECT pair_id, rule_id, distance FROM listed"
 
 # A redirect may lead to what a registry names; only chains that left their own URL are looked at.
 FINAL = """
-SELECT pair_id, final_url, url_key(final_url) AS final_key FROM image WHERE final_url IS NOT NULL
+SELECT image.pair_id, image.final_url, url_key(image.final_url) AS final_key, pair.url_key
+FROM image JOIN pair ON image.pair_id = pair.pair_id
+WHERE image.final_url <> pair.url
 """
 MOVED = """
-SELECT final.pair_id, final.final_url, final.final_key, key_host(final.final_key) AS final_host
-FROM final JOIN pair ON final.pair_id = pair.pair_id
-WHERE final.final_key <> pair.url_key
+SELECT pair_id, final_url, final_key, key_host(final_key) AS final_host FROM final WHERE final_key <> url_key
 """
 MOVED_PARENT = """
 SELECT final_host, unnest(host_suffixes(final_host)) AS parent
@@ -183,26 +181,30 @@ def match_lists(work: Work, now: datetime) -> None:
         task.expires_at = _registries.next_change(rules, now)
         work.scan("screen", "pair", "image")
         work.engine.register("active", _registries.in_force(rules, now))
-        hits(work.engine, policy)
+        hits(work.engine, policy, work.scratch)
         work.engine.step("lister", LISTER)
         work.write(task, "signal", SIGNAL, now=now, parser=work.version)
 
 
-def hits(engine: Engine, policy: Policy) -> None:
+def hits(engine: Engine, policy: Policy, scratch: Callable[[str], str]) -> None:
     """Name ``hit`` on an engine: pair_id, rule_id and distance of every match.
 
     And ``unmade``: pair_id and scope of pictures that could not be compared with the lists of a scope, because
-    fetching has not made what they list. Needs ``pair``, ``image`` and ``active``, the rules in force.
+    fetching has not made what they list. Needs ``pair``, ``image`` and ``active``, the rules in force. ``scratch`` gives
+    a new folder by a name.
     """
     listed = set(engine.rows("SELECT DISTINCT scope FROM active")["scope"].to_pylist())
     engine.step("bytes_hit", BYTES_HIT)
-    for name, sql in (("final", FINAL), ("moved", MOVED), ("moved_parent", MOVED_PARENT), ("moved_hit", MOVED_HIT)):
-        engine.step(name, sql)
+    engine.step("final", FINAL)
+    engine.step("moved", MOVED, keep=True)
+    engine.step("moved_parent", MOVED_PARENT)
+    engine.step("moved_hit", MOVED_HIT)
     engine.step("file_creator", FILE_CREATOR)
     engine.step("creator_hit", CREATOR_HIT)
+    engine.step("comparable", COMPARABLE, min_quality=policy.pdq_min_quality)
     for scope, look_hits in (("phash", _phash_hits), ("pdq", _pdq_hits), ("iscc", _iscc_hits)):
         if scope in listed:
-            look_hits(engine, policy)
+            look_hits(engine, policy, scratch)
     more = listed | ({"query"} if policy.ignore_query_for else set())
     if policy.ignore_query_for:
         _by_policy.query_hits(engine, policy, MOVED_PLACE)
@@ -212,36 +214,28 @@ def hits(engine: Engine, policy: Policy) -> None:
     engine.step("unmade", lacking, min_quality=policy.pdq_min_quality)
 
 
-def _phash_hits(engine: Engine, policy: Policy) -> None:
+def _phash_hits(engine: Engine, policy: Policy, scratch: Callable[[str], str]) -> None:
     engine.step("list_word", PHASH_LIST, keep=True)
-    _near.listed(engine, 1, policy.phash_max_distance, _look(engine, policy, look_word=PHASH_LOOK))
+    engine.step("look_word", PHASH_LOOK)
+    _near.listed(engine, 1, policy.phash_max_distance, scratch)
     engine.step("phash_hit", LOOK_HIT, keep=True)
 
 
-def _pdq_hits(engine: Engine, policy: Policy) -> None:
+def _pdq_hits(engine: Engine, policy: Policy, scratch: Callable[[str], str]) -> None:
     engine.register("word", pa.table({"word": pa.array(range(PDQ_WORDS), pa.int32())}))
     engine.register("turn", pa.table({"turn": pa.array(range(8 if policy.pdq_dihedral else 1), pa.int32())}))
     engine.step("pdq_key", PDQ_KEY)
     engine.step("list_word", PDQ_LIST, keep=True)
-    look = _look(engine, policy, pdq_turn=PDQ_TURN, look_word=PDQ_LOOK)
-    _near.listed(engine, PDQ_WORDS, policy.pdq_max_distance, look)
+    engine.step("pdq_turn", PDQ_TURN)
+    engine.step("look_word", PDQ_LOOK)
+    _near.listed(engine, PDQ_WORDS, policy.pdq_max_distance, scratch)
     engine.step("pdq_hit", LOOK_HIT, keep=True)
 
 
-def _iscc_hits(engine: Engine, policy: Policy) -> None:
+def _iscc_hits(engine: Engine, policy: Policy, scratch: Callable[[str], str]) -> None:
     engine.step("iscc_key", ISCC_KEY, keep=True)
     engine.step("list_word", ISCC_LIST, keep=True)
-    _near.listed(engine, 1, policy.iscc_max_distance, _look(engine, policy, look_word=ISCC_LOOK))
+    engine.step("look_word", ISCC_LOOK)
+    _near.listed(engine, 1, policy.iscc_max_distance, scratch)
     engine.step("iscc_file", ISCC_FILE)
     engine.step("iscc_hit", ISCC_HIT, keep=True)
-
-
-def _look(engine: Engine, policy: Policy, **steps: str) -> Callable[[int, int], None]:
-    """What names the looks of a part of the pictures, by steps over ``comparable``."""
-
-    def look(part: int, parts: int) -> None:
-        engine.step("comparable", COMPARABLE, min_quality=policy.pdq_min_quality, part=part, parts=parts)
-        for name, sql in steps.items():
-            engine.step(name, sql)
-
-    return look

@@ -99,6 +99,14 @@ def test_same_bytes_wherever_it_is_made(release, tmp_path, options):
     assert small_world.contents(small_world.emitted(tmp_path, **options)) == small_world.contents(release)
 
 
+def test_many_shards_are_planned_in_several_files(release, tmp_path, monkeypatch):
+    for module in (emit, _emit_shard):
+        monkeypatch.setattr(module, "SHARDS_A_PLAN", 2)
+    assert small_world.contents(small_world.emitted(tmp_path, workers=1)) == small_world.contents(release)
+    plans = sorted((tmp_path / "work/shard_plan").iterdir())
+    assert [pq.read_metadata(plan).num_row_groups for plan in plans] == [2, 1]
+
+
 def test_a_rerun_writes_nothing(tmp_path):
     work = small_world.make(tmp_path)
     emit.run(work)
