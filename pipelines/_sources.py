@@ -9,6 +9,7 @@ list. Column names are matched whatever their case; a list needs a URL and a tex
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import itertools
 import json
@@ -388,7 +389,9 @@ def _open_binary(file: SourceFile) -> pa.NativeFile:
 
 def _open_text(file: SourceFile):
     fs, plain = file_system(file.path)
-    return fs.open(plain, "rb", compression="gzip" if plain.endswith(".gz") else None)
+    opened = fs.open(plain, "rb")
+    # fsspec's own way of unpacking is another library's where that is installed, with errors of its own.
+    return gzip.GzipFile(fileobj=opened) if plain.endswith(".gz") else opened
 
 
 def _short(error: BaseException) -> str:
