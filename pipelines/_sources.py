@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -387,11 +387,11 @@ def _open_binary(file: SourceFile) -> pa.NativeFile:
     return fs.open_input_file(plain)
 
 
-def _open_text(file: SourceFile):
+def _open_text(file: SourceFile) -> IO[bytes]:
     fs, plain = file_system(file.path)
     opened = fs.open(plain, "rb")
     # fsspec's own way of unpacking is another library's where that is installed, with errors of its own.
-    return gzip.GzipFile(fileobj=opened) if plain.endswith(".gz") else opened
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=opened)) if plain.endswith(".gz") else opened
 
 
 def _short(error: BaseException) -> str:
