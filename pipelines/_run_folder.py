@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..schemas.diffusion_config import DiffusionConfig
 from ..schemas.errors import StageError
+from ..schemas.train_config import TrainConfig
+from . import _canaries
+from ._held_out import Split, shared
+from ._released import Release
+from ._trainer_process import WEIGHTS
 
 RECORD = "run.json"
 SCRATCH = ("job.json", "trainer.log", "model.safetensors.tmp")
@@ -57,6 +66,47 @@ def earlier_record(out: Path, key: str, trainer: str = "clip") -> dict[str, Any]
     if record.get("trainer", "clip") != trainer:
         raise StageError(str(path), "is of another trainer", f"a run of the {trainer} trainer, or none", hint)
     return record
+
+
+def facts(
+    release: Release, split: Split, config: TrainConfig | DiffusionConfig, said: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]], packages: Iterable[str],
+) -> dict[str, Any]:  # fmt: skip
+    """What the record of every finished run says, whichever trainer made it.
+
+    Args:
+        release, split: what was trained on, and what was held out.
+        config: of the trainer.
+        said: by the trainer's process.
+        rows: of metrics.jsonl; the last one is that of the last epoch.
+        packages: whose versions are stated.
+    """
+    in_shard = Counter(sample.shard for sample in split.trained)
+    last = [row["loss"] for row in rows if "loss" in row and row["epoch"] == config.epochs]
+    return {
+        "release": {
+            "manifest_sha256": release.manifest_sha256,
+            "shards": [{**asdict(shard), "trained": in_shard[shard.path]} for shard in release.shards],
+        },
+        "config": asdict(config),
+        "checkpoint": WEIGHTS,
+        "threads": said["threads"],
+        "resumed_after_epoch": said.get("resumed_after_epoch", config.epochs),
+        "samples": {
+            "released": len(split.trained) + len(split.held_out),
+            "trained": len(split.trained),
+            "held_out": len(split.held_out),
+            "held_out_with_a_trained_picture": split.copies,
+            "tested": len(split.tested),
+        },
+        "shared_by_trained_and_tested": shared(split),
+        "canaries": _canaries.record(config.canaries, config.canary_repeats, config.seed, _canaries.PICTURE_SIDE),
+        "loss": {"last_epoch": sum(last) / len(last), "held_out": rows[-1]["held_out_loss"]},
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in ("fairshard", *packages)},
+        },
+    }
 
 
 def is_finished(out: Path, record: dict[str, Any], identity: str) -> bool:

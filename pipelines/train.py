@@ -18,13 +18,11 @@ from __future__ import annotations
 import json
 import logging
 import math
-import platform
 import shutil
 import time
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,11 +33,22 @@ from ..schemas.config import fingerprint
 from ..schemas.errors import ConfigError, MissingExtra, ReleaseError
 from ..schemas.train_config import Augmentation, TrainConfig
 from ..udfs.retrieval import Retrieval, retrieval
-from . import _canaries, _model_papers
+from . import _model_papers
 from ._clip_model import architecture
-from ._held_out import Split, shared, split_samples, spoken
+from ._held_out import Split, split_samples, spoken
 from ._released import Release, Sample, read_release, verified_samples
-from ._run_folder import RECORD, SCRATCH, TrainResult, clear, earlier_record, finish, is_finished, result, write_json
+from ._run_folder import (
+    RECORD,
+    SCRATCH,
+    TrainResult,
+    clear,
+    earlier_record,
+    facts,
+    finish,
+    is_finished,
+    result,
+    write_json,
+)
 from ._train_pictures import draw_losses, draw_retrieval
 from ._trainer_errors import check_device
 from ._trainer_process import WEIGHTS, run_trainer, trainer_job
@@ -190,41 +199,16 @@ def _record(
     rows: list[dict[str, Any]],
     directions: dict[str, Retrieval],
 ) -> dict[str, Any]:
-    last = [row["loss"] for row in rows if "loss" in row and row["epoch"] == config.epochs]
-    in_shard = Counter(sample.shard for sample in split.trained)
+    record = facts(release, split, config, said, rows, _PACKAGES)
+    record["loss"]["guessing"] = math.log(_candidates(config))
     return {
-        "release": {
-            "manifest_sha256": release.manifest_sha256,
-            "shards": [{**asdict(shard), "trained": in_shard[shard.path]} for shard in release.shards],
-        },
-        "config": asdict(config),
+        **record,
         "model": {
             "architecture": f"{config.model}.json",
             "initialised_from": "random weights",
             "parameters": said["parameters"],
         },
-        "checkpoint": WEIGHTS,
-        "threads": said["threads"],
-        "resumed_after_epoch": said.get("resumed_after_epoch", config.epochs),
-        "samples": {
-            "released": len(split.trained) + len(split.held_out),
-            "trained": len(split.trained),
-            "held_out": len(split.held_out),
-            "held_out_with_a_trained_picture": split.copies,
-            "tested": len(split.tested),
-        },
-        "canaries": _canaries.record(config.canaries, config.canary_repeats, config.seed, _canaries.PICTURE_SIDE),
-        "shared_by_trained_and_tested": shared(split),
-        "loss": {
-            "last_epoch": sum(last) / len(last),
-            "held_out": rows[-1]["held_out_loss"],
-            "guessing": math.log(_candidates(config)),
-        },
         "retrieval": {name: asdict(found) for name, found in directions.items()},
-        "versions": {
-            "python": platform.python_version(),
-            **{package: version(package) for package in ("fairshard", *_PACKAGES)},
-        },
     }
 
 

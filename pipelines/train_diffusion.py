@@ -15,13 +15,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-import platform
 import shutil
 import time
-from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,13 +26,23 @@ from typing import Any
 from ..schemas.config import fingerprint
 from ..schemas.diffusion_config import DiffusionConfig
 from ..schemas.errors import ConfigError, MissingExtra, ReleaseError
-from . import _canaries, _model_papers
+from . import _model_papers
 from ._clip_model import ClipModel, of_run
 from ._diffusion_model import TEXT_ENCODER, TRAINER, UNET
 from ._diffusion_pictures import draw_losses
-from ._held_out import shared
 from ._released import read_release
-from ._run_folder import RECORD, SCRATCH, TrainResult, clear, earlier_record, finish, is_finished, result, write_json
+from ._run_folder import (
+    RECORD,
+    SCRATCH,
+    TrainResult,
+    clear,
+    earlier_record,
+    facts,
+    finish,
+    is_finished,
+    result,
+    write_json,
+)
 from ._trained import Trained, read_run, run_record
 from ._trainer_errors import check_device
 from ._trainer_process import WEIGHTS, run_trainer
@@ -204,35 +211,13 @@ def _job(trained: Trained, config: DiffusionConfig, device: str, tower: dict[str
 
 def _record(trained: Trained, config: DiffusionConfig, device: str, tower: dict[str, Any], said: dict[str, Any],
             rows: list[dict[str, Any]]) -> dict[str, Any]:  # fmt: skip
-    release, split = trained.release, trained.split
-    last = [row["loss"] for row in rows if "loss" in row and row["epoch"] == config.epochs]
-    in_shard = Counter(sample.shard for sample in split.trained)
+    record = facts(trained.release, trained.split, config, said, rows, _PACKAGES)
+    record["loss"]["of"] = config.prediction
     return {
-        "release": {
-            "manifest_sha256": release.manifest_sha256,
-            "shards": [{**asdict(shard), "trained": in_shard[shard.path]} for shard in release.shards],
-        },
-        "config": asdict(config),
+        **record,
         "text_encoder": tower,
         "model": {"architecture": UNET, "initialised_from": "random weights", "parameters": said["parameters"]},
-        "checkpoint": WEIGHTS,
         "device": device,
-        "threads": said["threads"],
-        "resumed_after_epoch": said.get("resumed_after_epoch", config.epochs),
         "pictures_shown": said["pictures"],
         "pictures_per_s": round(said["pictures"] / max(said["training_s"], 1e-9), 1),
-        "samples": {
-            "released": len(split.trained) + len(split.held_out),
-            "trained": len(split.trained),
-            "held_out": len(split.held_out),
-            "held_out_with_a_trained_picture": split.copies,
-            "tested": len(split.tested),
-        },
-        "shared_by_trained_and_tested": shared(split),
-        "canaries": _canaries.record(config.canaries, config.canary_repeats, config.seed, _canaries.PICTURE_SIDE),
-        "loss": {"last_epoch": sum(last) / len(last), "held_out": rows[-1]["held_out_loss"], "of": config.prediction},
-        "versions": {
-            "python": platform.python_version(),
-            **{package: version(package) for package in ("fairshard", *_PACKAGES)},
-        },
     }
