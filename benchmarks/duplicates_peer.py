@@ -156,16 +156,21 @@ def _timed_ours(folder: Path, scratch: Path) -> Found:
 
 
 def _image_rows(numbered: list[tuple[int, Path]]) -> list[dict[str, Any]]:
-    columns = ("sha256", "md5", "width_px", "height_px", "phash", "pdq", "pdq_quality")
+    columns = ("sha256", "md5", "width_px", "height_px", "phash", "pdq", "pdq_quality", "colours")
     found = [(number, fingerprint(path.read_bytes())) for number, path in numbered]
     return [
-        {"pair_id": number, "status": "ok", "fetched_at": _WHEN, **{name: getattr(row, name) for name in columns}}
+        {"pair_id": number, "asked_url": _url(number), "status": "ok", "fetched_at": _WHEN}
+        | {name: getattr(row, name) for name in columns}
         for number, row in found
     ]
 
 
+def _url(number: int) -> str:
+    return f"https://pictures.example/{number}"
+
+
 def _pair(number: int) -> dict[str, Any]:
-    url = f"https://pictures.example/{number}"
+    url = _url(number)
     place = {"host": "pictures.example", "domain": "pictures.example", "source": "planted", "source_row": number}
     return {"pair_id": number, "url": url, "url_key": url, "caption": "a picture", **place}
 

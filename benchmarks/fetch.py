@@ -19,14 +19,14 @@ img2dataset ``download()`` in two processes with sha256 to WebDataset shards, an
             in a pool of two processes; and the same of the originals, PDQ in eight orientations, which is what
             fairshard stores (timed on every tenth and scaled).
 
-Measured on two quiet cores, medians of three runs in seconds: fairshard to fingerprints and tars 14.6, to released
-shards 16.0, to the release 17.1; img2dataset alone 17.2, with the loop 28.2, with two hashing processes 24.4, with the
-originals' hashes 61.2. So fairshard is 1.9 times as fast as the peer (1.82 to 2.01), to released shards 1.8 times (1.66
-to 1.83), to the release 1.7 times (1.55 to 1.72); against two hashing processes 1.7, 1.5 and 1.4 times. Before colours,
-catalogs after each stage and what a run says of itself these were 2.2, 2.1 and 1.9; colours have become cheaper since.
-``--dihedral`` cost 0.7 s in an earlier run. One run each, before that: over TLS 12.7 against 33.9, 2.7 times; 8,000 pictures of 64 px on one core 11.1 against 34.9
-of img2dataset alone, 3.2 times. What limits it is pixels: of some 4.6 ms of CPU a picture, decoding takes 1.6, resizing
-and encoding 1.8 (OpenCV's area filter alone 1.3), PDQ 0.4, pHash 0.4; requests, evidence and rows take another 0.7.
+Measured on two quiet cores, medians of three runs in seconds: fairshard to fingerprints and tars 13.6, to released
+shards 14.9, to the release 15.8; img2dataset alone 17.8, with the loop 29.0, with two hashing processes 24.9, with the
+originals' hashes 63.7. So fairshard is 2.1 times as fast as the peer (2.08 to 2.17), to released shards 1.9 times (1.91
+to 1.99), to the release 1.8 times (1.79 to 1.88); against two hashing processes 1.9, 1.7 and 1.6 times. Over TLS 13.9
+against 35.1, 2.5 times (2.49 to 2.59), to the release 2.2 times. 8,000 pictures of 64 px on one core 11.7 and 12.1 against
+37.6 and 38.1 of img2dataset alone, 3.2 and 3.1 times. ``--dihedral`` cost 0.7 s in an earlier run. What limits it is
+pixels: of some 4.6 ms of CPU a picture, decoding takes 1.6, resizing and encoding 1.8 (OpenCV's area filter alone 1.3),
+PDQ 0.4, pHash 0.4; requests, evidence and rows take another 0.7.
 """
 
 from __future__ import annotations
