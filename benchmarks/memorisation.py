@@ -21,9 +21,11 @@ import csv
 import dataclasses
 import hashlib
 import io
+import multiprocessing
 import statistics
 import tempfile
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -205,6 +207,27 @@ def picture(path: Path, found: dict[str, list[Drawn]], copies: dict[str, int], p
     figure.savefig(path, metadata={"Software": None})
 
 
+def models(
+    options: argparse.Namespace, folder: Path, seed: int, runs: dict[str, Trained], planted: dict[str, Image.Image]
+) -> list[Drawn]:
+    """What a model of each arm draws; they are trained side by side, each on one core."""
+    jobs = []
+    for number, run in enumerate(runs.values()):
+        config = DiffusionConfig(image_size=options.side, block_channels=tuple(options.channels), seed=seed,
+                                 batch_size=options.batch_size, sample_every=10**6)  # fmt: skip
+        an_epoch = -(-len(run.split.trained) // config.batch_size)
+        config = dataclasses.replace(config, epochs=max(1, round(options.steps / an_epoch)))
+        jobs.append((run, folder / f"diffusion-{number}-{seed}", config, planted, options.times))
+    with ProcessPoolExecutor(len(jobs), mp_context=multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(_model, *zip(*jobs, strict=True)))
+
+
+def _model(clip: Trained, out: Path, config: DiffusionConfig, planted: dict[str, Image.Image], times: int) -> Drawn:
+    release = clip.release.folder
+    train_diffusion.run(release, clip.folder, out, config)
+    return draw(out, release, planted, times, config.seed)
+
+
 def main() -> None:
     options = _options()
     with tempfile.TemporaryDirectory(prefix="fairshard-memorisation-") as scratch:
@@ -225,17 +248,10 @@ def main() -> None:
         found: dict[str, list[Drawn]] = {arm: [] for arm in arms}
         threshold = control(single, pictures, options.side)
         for seed in range(options.seeds):
-            for number, (arm, run) in enumerate(runs.items()):
-                config = DiffusionConfig(image_size=options.side, block_channels=tuple(options.channels), seed=seed,
-                                         batch_size=options.batch_size, sample_every=10**6)  # fmt: skip
-                an_epoch = -(-len(run.split.trained) // config.batch_size)
-                config = dataclasses.replace(config, epochs=max(1, round(options.steps / an_epoch)))
-                out = folder / f"diffusion-{number}-{seed}"
-                train_diffusion.run(arms[arm], folder / f"clip-{number}", out, config)
-                found[arm].append(draw(out, arms[arm], planted, options.times, seed))
-                likeness = statistics.mean(x for values in found[arm][-1].likeness.values() for x in values)
-                print(f"seed {seed}, {arm}: {len(run.split.trained)} pairs, {config.epochs * an_epoch} steps, "
-                      f"likeness {likeness:.3f}", flush=True)  # fmt: skip
+            for arm, drawn in zip(arms, models(options, folder, seed, runs, planted), strict=True):
+                found[arm].append(drawn)
+                likeness = statistics.mean(x for values in drawn.likeness.values() for x in values)
+                print(f"seed {seed}, {arm}: {len(runs[arm].split.trained)} pairs, likeness {likeness:.3f}", flush=True)
             shown = (options.out or Path(".")) / "replication.png"
             picture(shown, found, copies, planted)
             print(
@@ -248,12 +264,10 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="folder of all that is made, which stays there")
     parser.add_argument("--seeds", type=int, default=3, help="of the diffusion model (default 3)")
-    parser.add_argument("--steps", type=int, default=600, help="of its training, about (default 600)")
+    parser.add_argument("--steps", type=int, default=1000, help="of its training, about (default 1,000)")
     parser.add_argument("--batch-size", type=int, default=32, help="default 32")
-    parser.add_argument("--side", type=int, default=32, help="of its pictures in pixels (default 32)")
-    parser.add_argument(
-        "--channels", type=int, nargs="+", default=[32, 64, 128], help="of its levels (default 32 64 128)"
-    )
+    parser.add_argument("--side", type=int, default=16, help="of its pictures in pixels (default 16)")
+    parser.add_argument("--channels", type=int, nargs="+", default=[32, 64], help="of its levels (default 32 64)")
     parser.add_argument("--pictures", type=int, default=160, help="that are listed (default 160)")
     parser.add_argument("--each", type=int, default=4, help="planted for each number of copies (default 4)")
     parser.add_argument("--times", type=int, default=4, help="each planted caption is drawn (default 4)")
