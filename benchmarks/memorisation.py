@@ -1,6 +1,6 @@
 """Does deduplication keep a diffusion model from copying? One model, trained with planted duplicates and without.
 
-    python benchmarks/memorisation.py                              # three seeds; under 20 minutes on two cores
+    python benchmarks/memorisation.py     # three seeds, six models of some five minutes of a core each, two at a time
     python benchmarks/memorisation.py --seeds 1 --steps 300 --out experiment   # quicker; what it made stays there
 
 Pictures of the sample web are listed, most of them once, some 4, 16 or 64 times under other addresses with the same

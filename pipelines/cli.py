@@ -20,13 +20,14 @@ from . import _logs
 
 # The module of each verb, which holds a command of its name.
 VERBS = {
-    **dict.fromkeys(("demo", "plan", "pull", "run", "recheck", "train", "audit"), "_job_verbs"),
+    **dict.fromkeys(("demo", "plan", "pull", "run", "recheck", "train"), "_job_verbs"),
     **dict.fromkeys(
         ("explain", "lookup", "verify", "sign", "takedown", "diff", "attribution", "report", "serve"), "_release_verbs"
     ),
     **dict.fromkeys(("sql", "hash", "signal"), "_query_verbs"),
     **dict.fromkeys(("status", "gc"), "_work_verbs"),
     "generate": "_model_verbs",
+    "audit": "_audit_verbs",
 }
 _RESUMED = ("demo", "run", "train")
 
