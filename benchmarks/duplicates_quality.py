@@ -51,41 +51,50 @@ from PIL import Image
 from planted_copies import CHANGES, DEBIAN, EASY, bmp, different, is_symmetric, pixel_digest, shown
 
 from fairshard.pipelines._clip_model import ClipModel, architecture, of_run
+from fairshard.pipelines._look_alike import PDQ_RADIUS
 from fairshard.pipelines._trained import run_record
 from fairshard.schemas.config import Dedup
 from fairshard.udfs.decoding import decode
 from fairshard.udfs.hashing import fingerprint
 
 DEFAULT = Dedup()
+# What finds copies with a watermark, too.
+MARKS = Dedup(pdq_max_distance=31, colour_max_distance=12, colour_spared_cells=16)
 AIM = {"recall": 0.99, "precision": 0.995}
 
-_PHASH, _PDQ = DEFAULT.phash_max_distance or 0, DEFAULT.pdq_max_distance or 0
 MEASURES = {
     "pHash": Measure(phash_bits, 64),
     "PDQ": Measure(pdq_bits, 256),
     "dihedral PDQ": Measure(dihedral_bits, 256),
     "embedding": Measure(cosine_steps, 2 * COSINE_STEPS, needs_quality=False),
     "dedup": Measure(untied(DEFAULT), 1, needs_quality=False),
+    "marks": Measure(untied(MARKS), 1, needs_quality=False),
 }
 # The radii of the table; the CSV has all. ``dedup`` has one.
-SHOWN = {"pHash": _PHASH, "PDQ": _PDQ, "dihedral PDQ": _PDQ, "embedding": COSINE_STEPS // 20, "dedup": 0}
+SHOWN = {
+    "pHash": DEFAULT.phash_max_distance or 0, "PDQ": PDQ_RADIUS, "dihedral PDQ": PDQ_RADIUS,
+    "embedding": COSINE_STEPS // 20, "dedup": 0,
+    "marks": 0,
+}  # fmt: skip
+_OF_ONE_RADIUS = ("dedup", "marks")
 HEAPS = ("all", "not symmetric")
 # The rule was chosen on one half of the pictures and is judged by the other.
 HALVES = ("choosing half, not symmetric", "other half, not symmetric", "other half")
-_HASHES = replace(DEFAULT, colour_max_distance=None, alike_colour_max_distance=None)
+_HASHES = replace(DEFAULT, colour_max_distance=None)
 _RULES = {
-    "hashes": _HASHES,
-    "hashes, pHash alone": replace(_HASHES, confirming_pdq_max_distance=None),
-    "hashes, pHash 4": replace(_HASHES, phash_max_distance=4),
-    "colours 20": replace(DEFAULT, colour_max_distance=20, alike_colour_max_distance=None),
-    "colours 24": replace(DEFAULT, alike_colour_max_distance=None),
-    "colours 32": replace(DEFAULT, colour_max_distance=32, alike_colour_max_distance=None),
-    "alike 12": replace(DEFAULT, alike_colour_max_distance=12),
-    "alike 16": DEFAULT,
-    "alike 20": replace(DEFAULT, alike_colour_max_distance=20),
-    "alike 16, PDQ 66": replace(DEFAULT, alike_pdq_max_distance=66),
-    "alike 16, PDQ 100": replace(DEFAULT, alike_pdq_max_distance=100),
-    "alike 16, pHash 6": replace(DEFAULT, alike_phash_max_distance=6),
+    "hashes: pHash 2": replace(_HASHES, phash_max_distance=2, confirming_pdq_max_distance=None),
+    "hashes: pHash 2, PDQ 66": replace(_HASHES, phash_max_distance=2, confirming_pdq_max_distance=66),
+    "hashes: PDQ 31": replace(_HASHES, phash_max_distance=None, pdq_max_distance=31),
+    **{
+        f"colours {levels}": replace(DEFAULT, colour_max_distance=levels) for levels in (12, 14, 16, 18, 20, 24, 32, 64)
+    },
+    "PDQ 66": replace(DEFAULT, confirming_pdq_max_distance=66),
+    "PDQ 84": replace(DEFAULT, confirming_pdq_max_distance=84),
+    "PDQ not asked": replace(DEFAULT, confirming_pdq_max_distance=None),
+    "pHash 4": replace(DEFAULT, phash_max_distance=4),
+    "pHash 8": replace(DEFAULT, phash_max_distance=8),
+    "PDQ 31, too": replace(DEFAULT, pdq_max_distance=31),
+    "marks": MARKS,
 }
 RULES = {name: Measure(untied(rule), 1, needs_quality=False) for name, rule in _RULES.items()}
 
@@ -137,7 +146,11 @@ def main() -> None:
         _print(pictures, tallies)
     for pictures in HALVES:
         _print_choice(pictures, tallies)
-    marks = {name: radius for name, radius in SHOWN.items() if (HEAPS[0], "flip", name) in tallies and name != "dedup"}
+    marks = {
+        name: radius
+        for name, radius in SHOWN.items()
+        if (HEAPS[0], "flip", name) in tallies and name not in _OF_ONE_RADIUS
+    }
     drawn = {name: (radius, max(MEASURES[name].most // 4, radius * 3 // 2)) for name, radius in marks.items()}
     plot(tallies, HEAPS, drawn, options.out)
 
@@ -207,7 +220,7 @@ def tie_on_white(path: Path) -> tuple[bool, bool] | None:
         return None
     none = np.zeros(1, np.bool_)
     stored, white = (_hashes(none.astype(np.int64), none, [_row(file, None)]) for file in (data, bmp(picture)))
-    return bool(stored.known[0]), not MEASURES["dedup"].distance(stored, white)[0, 0]
+    return bool(stored.seen[0]), not MEASURES["dedup"].distance(stored, white)[0, 0]
 
 
 def _on_white(found: list[tuple[bool, bool] | None]) -> str:
@@ -237,8 +250,8 @@ def _hashes(topic: np.ndarray, symmetric: np.ndarray, rows: list[Row]) -> Hashes
         pdq=np.frombuffer(b"".join(pdq), np.uint64).reshape(-1, 4),
         turned=np.frombuffer(b"".join(turned), np.uint64).reshape(-1, 8, 4),
         known=np.array(quality) >= DEFAULT.pdq_min_quality,
-        colours=np.frombuffer(b"".join(one or bytes(48) for one in colours), np.uint8).reshape(-1, 48),
-        opaque=np.array([one is not None for one in colours]),
+        colours=np.frombuffer(b"".join(one or bytes(768) for one in colours), np.uint8).reshape(-1, 768),
+        seen=np.array([one is not None for one in colours]),
         vector=np.stack(vector),
     )
 
@@ -263,7 +276,7 @@ def _lines(pictures: str, change: str, measure: str, found: Tally) -> Iterator[L
     scale = COSINE_STEPS if measure == "embedding" else 1
     planted, right, wrong = int(found.own.sum()), np.cumsum(found.own), np.cumsum(found.wrong)
     columns = np.stack(_shares(found), axis=1).round(5).tolist()
-    for radius, shares in enumerate(columns[:1] if measure == "dedup" else columns):
+    for radius, shares in enumerate(columns[:1] if measure in _OF_ONE_RADIUS else columns):
         counts = [planted, int(right[radius]), int(wrong[radius]), int(found.own[-1])]
         yield Line._make([pictures, change, measure, radius / scale, *shares, *counts])
 
@@ -292,7 +305,7 @@ def _print(pictures: str, tallies: dict[Key, Tally]) -> None:
         f"\nPictures: {pictures}. The least radius of recall {AIM['recall']}, and its precision (aim {AIM['precision']})"
     )
     for change in EASY:
-        cells = [_reach(tallies[pictures, change, name], name) for name in measures if name != "dedup"]
+        cells = [_reach(tallies[pictures, change, name], name) for name in measures if name not in _OF_ONE_RADIUS]
         print(f"{change:16}" + "".join(f"  {cell:27}" for cell in cells))
 
 

@@ -34,8 +34,8 @@ class Hashes:
         pdq: uint64[n, 4].
         turned: uint64[n, 8, 4], PDQ of all orientations.
         known: bool[n], whether PDQ's quality allows comparing.
-        colours: uint8[n, 48].
-        opaque: bool[n], whether the colours are known.
+        colours: uint8[n, 768].
+        seen: bool[n], whether the colours are known.
         vector: float32[n, d] of unit length; d is 0 where there is no model.
     """
 
@@ -47,7 +47,7 @@ class Hashes:
     turned: Bits
     known: NDArray[np.bool_]
     colours: NDArray[np.uint8]
-    opaque: NDArray[np.bool_]
+    seen: NDArray[np.bool_]
     vector: NDArray[np.float32]
 
     def __len__(self) -> int:
@@ -144,21 +144,17 @@ def untied(dedup: Dedup) -> Callable[[Hashes, Hashes], NDArray]:
     close = Closeness.of(dedup)
 
     def apart(left: Hashes, right: Hashes) -> NDArray:
-        phash, bits = phash_bits(left, right), pdq_bits(left, right)
-        known = left.known[:, None] & right.known
-        near = np.zeros(known.shape, np.bool_)
+        bits = pdq_bits(left, right)
+        sharp = left.known[:, None] & right.known
+        near = np.zeros(sharp.shape, np.bool_)
         if close.phash_radius is not None:
-            near |= (phash <= close.phash_radius) & (bits <= (close.confirming_radius or 256))
+            near |= (phash_bits(left, right) <= close.phash_radius) & (sharp | (close.colour_radius is not None))
+            if close.confirming_radius is not None:
+                near &= bits <= close.confirming_radius
         if close.pdq_radius is not None:
-            near |= bits <= close.pdq_radius
-        near &= known
+            near |= (bits <= close.pdq_radius) & sharp
         if close.colour_radius is not None:
-            near[near] = _colours(left, right, near, spared=2, unknown=0) <= close.colour_radius
-        if close.alike.colour_radius is not None:
-            further = np.where(known, close.alike.pdq_radius, close.confirming_radius or 0)
-            alike = (phash <= close.alike.phash_radius) & (bits <= further) & ~near
-            alike[alike] = _colours(left, right, alike, spared=0, unknown=256) <= close.alike.colour_radius
-            near |= alike
+            near[near] = _colours(left, right, near, close.spared_cells) <= close.colour_radius
         return (~(near | (left.sha256[:, None] == right.sha256))).astype(np.uint8)
 
     return apart
@@ -209,15 +205,14 @@ def _pdq_bits(left: Bits, right: Bits) -> NDArray[np.uint16]:
     return found
 
 
-def _colours(left: Hashes, right: Hashes, chosen: NDArray[np.bool_], spared: int, unknown: int) -> Counts:
+def _colours(left: Hashes, right: Hashes, chosen: NDArray[np.bool_], spared: int) -> Counts:
     """Distances of the colours of the chosen pairs."""
     rows, columns = np.nonzero(chosen)
-    pictures = ((left, rows), (right, columns))
     one, other = (
-        pa.Array.from_buffers(pa.binary(48), len(at), [None, pa.py_buffer(side.colours[at].tobytes())]).cast(
-            pa.binary()
-        )
-        for side, at in pictures
+        pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(side.colours.shape[1]), len(at), [None, pa.py_buffer(side.colours[at].tobytes())]
+        ).cast(pa.binary())
+        for side, at in ((left, rows), (right, columns))
     )
     levels = colour_distance(one, other, pa.repeat(pa.scalar(spared, pa.int32()), len(rows))).to_numpy()
-    return np.where(left.opaque[rows] & right.opaque[columns], levels, unknown)
+    return np.where(left.seen[rows] & right.seen[columns], levels, 256)

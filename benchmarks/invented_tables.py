@@ -203,7 +203,7 @@ def _image(row: Numbers) -> pa.RecordBatch:
     picture, _ = _shown(row)
     url = joined("https://www.", _key(row, words, 6)[1])
     elsewhere = joined("https://cdn.", _key(row, words, 15)[1])
-    palettes = np.random.default_rng(0).integers(0, 256, (_PALETTES, 48), np.uint8)
+    palettes = np.random.default_rng(0).integers(0, 256, (_PALETTES, 768), np.uint8)
     side = (100 + _mixed(picture, 16) % np.uint64(2000)).astype(np.int32)
     place = (_mixed(row, 17) % np.uint64(_PICTURES_BYTES - PICTURE_BYTES)).astype(np.int64)
     return _filled(IMAGE.schema, count, {

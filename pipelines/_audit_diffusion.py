@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..schemas.audit_config import AuditConfig
-from ..schemas.config import Dedup, Job
+from ..schemas.config import Job
 from ..schemas.errors import MissingExtra
 from ..udfs.membership import FALSE_POSITIVES, Attack, attack
 from . import _canaries, _copy_model
@@ -28,6 +28,7 @@ from ._audit_row import Row, over, row
 from ._canaries import Canary
 from ._copy_model import CopyModel
 from ._diffusion_model import DiffusionModel, load
+from ._look_alike import MIN_QUALITY, PDQ_RADIUS
 from ._release_vectors import pictures_of
 from ._released import Sample
 from ._replication import CANARY, HELD_OUT, TRAINED, Replication, asked, measure, trained_views
@@ -96,7 +97,7 @@ def measure_run(job: Job, trained: Trained, near: set[str]) -> Kept | None:
     model = load(folder, job.release_dir)
     copy_model = _copy_model.load(job.path(limits.copy_model) if limits.copy_model else job.run_dir, limits.copy_side)
     planted = _canaries.of_record(model.record)
-    return kept(trained, near, model, copy_model, planted, limits, job.config.dedup)
+    return kept(trained, near, model, copy_model, planted, limits)
 
 
 def kept(
@@ -106,16 +107,14 @@ def kept(
     copy_model: CopyModel,
     planted: list[Canary],
     limits: AuditConfig,
-    dedup: Dedup,
 ) -> Kept:
     """As ``measure_run``, of a model that is loaded."""
     repeats = (model.record.get("canaries") or {}).get("repeats", 0)
     captions = asked(trained.split, near, planted, repeats, limits.generated)
     texts = [each.caption for each in captions]
     made = list(model.generate(texts, _SEED, model.config.sampling_steps, model.config.guidance))
-    radius = Dedup().pdq_max_distance if dedup.pdq_max_distance is None else dedup.pdq_max_distance
     found = measure(trained, near, planted, captions, made, copy_model, _view(model.image_size),
-                    limits.replicated_false_positives, radius or 0, dedup.pdq_min_quality)  # fmt: skip
+                    limits.replicated_false_positives, PDQ_RADIUS, MIN_QUALITY)  # fmt: skip
     views = {} if found is None else trained_views(trained, found.near.keys, planted, _view(model.image_size))
     return Kept(model, copy_model, planted, found, _membership(trained, near, model, limits), views)
 

@@ -1,7 +1,7 @@
 """Tested pairs that resemble what was trained on: the test then measures memory in part, and not skill.
 
-`train` leaves equal bytes out of its test. Here pictures count as the same within the radius of `dedup`, and
-captions if they differ in case, punctuation and spacing alone.
+`train` leaves equal bytes out of its test. Here captions count as the same if they differ in case, punctuation and
+spacing alone, and pictures if their published hashes are near.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from ..schemas.audit_config import AuditConfig
-from ..schemas.config import Dedup
 from ..schemas.errors import ReleaseError
 from ..schemas.release import OUTCOME, public
 from ..udfs.bands import PDQ_WORDS
@@ -21,7 +20,10 @@ from . import _near
 from ._audit_row import Row, over, row
 from ._engine import DuckDBEngine
 from ._held_out import Split
+from ._look_alike import CONFIRMING_RADIUS, MIN_QUALITY, PDQ_RADIUS, PHASH_RADIUS
 from ._release import Release
+
+RADII = {"phash": PHASH_RADIUS, "pdq": PDQ_RADIUS}
 
 # A picture too flat to be compared has no hash from here on.
 LOOKED_AT = """
@@ -48,12 +50,11 @@ SELECT pair_id, 0 AS turn, word.word, pdq_word(pdq, word.word) AS bits
 FROM looked_at CROSS JOIN word WHERE side = 'trained' AND pdq IS NOT NULL
 """
 
-# As in `dedup`: without a PDQ there is nothing to confirm a pHash by.
 PHASH_TIE = """
 SELECT listed.rule_id, listed.pair_id, listed.distance
 FROM listed JOIN looked_at AS tested ON listed.rule_id = tested.pair_id
 JOIN looked_at AS trained ON listed.pair_id = trained.pair_id
-WHERE $phash_alone OR pdq_distance(tested.pdq, trained.pdq) <= $confirming
+WHERE pdq_distance(tested.pdq, trained.pdq) <= $confirming
 """
 PDQ_TIE = "SELECT rule_id, pair_id, distance FROM listed"
 
@@ -103,7 +104,7 @@ class Leaks:
     pair_ids: dict[str, int]
 
 
-def find(release: Release, split: Split, dedup: Dedup, limits: AuditConfig) -> Leaks:
+def find(release: Release, split: Split, limits: AuditConfig) -> Leaks:
     """Tested pairs whose picture or caption was trained on.
 
     Raises:
@@ -112,8 +113,8 @@ def find(release: Release, split: Split, dedup: Dedup, limits: AuditConfig) -> L
     with tempfile.TemporaryDirectory() as spill:
         engine = DuckDBEngine(os.cpu_count() or 1, None, spill)
         try:
-            pair_ids = _scan(engine, release, split, dedup)
-            radii = _tie(engine, dedup, spill)
+            pair_ids = _scan(engine, release, split)
+            _tie(engine, spill)
             pictures = engine.rows(LEAKED_PICTURE).to_pylist()
             captions = engine.rows(LEAKED_CAPTION).to_pylist()
             near = set(engine.rows(TIED_KEY)["key"].to_pylist())
@@ -122,7 +123,7 @@ def find(release: Release, split: Split, dedup: Dedup, limits: AuditConfig) -> L
     rows = [_whole("leaked_picture", len(pictures), len(split.tested), limits.max_leaked_pictures)]
     for leak in pictures:
         detail = f"{leak['hash']} differs from trained pair {leak['trained_id']} in {leak['distance']} bits"
-        rows.append(_single("leaked_picture", leak, leak["distance"], radii[leak["hash"]], detail))
+        rows.append(_single("leaked_picture", leak, leak["distance"], RADII[leak["hash"]], detail))
     rows.append(_whole("leaked_caption", len(captions), len(split.tested), limits.max_leaked_captions))
     for leak in captions:
         detail = f"{leak['pairs']} trained pairs have the same caption, but for case, punctuation and spacing"
@@ -130,14 +131,14 @@ def find(release: Release, split: Split, dedup: Dedup, limits: AuditConfig) -> L
     return Leaks(rows, near, pair_ids)
 
 
-def _scan(engine: DuckDBEngine, release: Release, split: Split, dedup: Dedup) -> dict[str, int]:
+def _scan(engine: DuckDBEngine, release: Release, split: Split) -> dict[str, int]:
     present = release.files()
     for name, prefix, schema in (("outcome", "pairs/", OUTCOME), ("image", "tables/image-", public("image"))):
         engine.scan(name, [f"{release.root}/{file}" for file in present if file.startswith(prefix)], schema)
     sides = [(sample.key, side) for side in ("tested", "trained") for sample in getattr(split, side)]
     engine.register("side", pa.table({"key": [key for key, _ in sides], "side": [side for _, side in sides]}))
     engine.register("word", pa.table({"word": pa.array(range(PDQ_WORDS), pa.int32())}))
-    engine.step("looked_at", LOOKED_AT, keep=True, min_quality=dedup.pdq_min_quality)
+    engine.step("looked_at", LOOKED_AT, keep=True, min_quality=MIN_QUALITY)
     listed = engine.rows("SELECT key, pair_id FROM looked_at")
     pair_ids = dict(zip(listed["key"].to_pylist(), listed["pair_id"].to_pylist(), strict=True))
     if not len(pair_ids) == listed.num_rows == len(sides):
@@ -146,23 +147,17 @@ def _scan(engine: DuckDBEngine, release: Release, split: Split, dedup: Dedup) ->
     return pair_ids
 
 
-def _tie(engine: DuckDBEngine, dedup: Dedup, spill: str) -> dict[str, int]:
-    """Name ``tie``: tested and trained pairs that look alike. Returns the radius of each hash."""
-    radii = {}
+def _tie(engine: DuckDBEngine, spill: str) -> None:
+    """Name ``tie``: tested and trained pairs that look alike."""
     for name, words, listed, look in (("phash", 1, PHASH_LIST, PHASH_LOOK), ("pdq", PDQ_WORDS, PDQ_LIST, PDQ_LOOK)):
-        given, usual = (getattr(of, f"{name}_max_distance") for of in (dedup, Dedup()))
-        # A job that does not deduplicate by a hash still wants to know.
-        radii[name] = usual if given is None else given
         engine.step("list_word", listed, keep=True)
         engine.step("look_word", look, keep=True)
-        _near.listed(engine, words, radii[name], lambda looks, name=name: f"{spill}/{name}-{looks}")
+        _near.listed(engine, words, RADII[name], lambda looks, name=name: f"{spill}/{name}-{looks}")
         if name == "phash":
-            confirming = dedup.confirming_pdq_max_distance
-            engine.step("phash_tie", PHASH_TIE, keep=True, phash_alone=confirming is None, confirming=confirming)
+            engine.step("phash_tie", PHASH_TIE, keep=True, confirming=CONFIRMING_RADIUS)
         else:
             engine.step("pdq_tie", PDQ_TIE, keep=True)
     engine.step("tie", TIE, keep=True)
-    return radii
 
 
 def _whole(kind: str, leaked: int, tested: int, limit: float) -> Row:

@@ -63,8 +63,9 @@ SELECT DISTINCT lesser_id AS pair_id, lesser_id AS group_id FROM directed
 LARGE_GROUP = "SELECT group_id FROM chained GROUP BY group_id HAVING count(*) > $most"
 IN_LARGE_GROUP = """
 SELECT chained.group_id, picture.pair_id, picture.pixels, picture.sha256, picture.phash,
-       picture.pdq_0, picture.pdq_1, picture.pdq_2, picture.pdq_3, picture.colours, picture.flat
+       picture.pdq_0, picture.pdq_1, picture.pdq_2, picture.pdq_3, picture.flat, image.colours
 FROM picture JOIN chained ON picture.pair_id = chained.pair_id
+JOIN image ON picture.pair_id = image.pair_id
 JOIN large_group ON chained.group_id = large_group.group_id
 """
 AFTER_SPLIT = """
@@ -96,7 +97,7 @@ def group(engine: Engine, few: int = _FEW_TIES) -> None:
 def split(engine: Engine, most: int | None, close: Closeness, vectors: Vectors | None = None) -> list[dict[str, int]]:
     """Name ``in_group`` on an engine: groups of ``chained`` with more members than ``most`` are split by their leaders.
 
-    Needs ``picture`` and ``chained``. A group whose members are all close to its leader stays as it is.
+    Needs ``picture``, ``image`` and ``chained``. A group whose members are all close to its leader stays as it is.
 
     Returns: for each group that was split: group_id, members, and how many groups and single pictures it became.
     """

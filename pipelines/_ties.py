@@ -2,7 +2,7 @@
 
 Where a picture occurs very often, as a logo or an empty page does, the ties of all its copies would be as many as
 their pairs. So equal hashes are tied to the first of them alone, and only the first is searched with (for pHash, see
-``_confirmed.py``). Pictures in other colours have other firsts. And where more than ``_CROWD`` different PDQ hashes
+``_confirmed.py``). Pictures of other colours have other firsts. And where more than ``_CROWD`` different PDQ hashes
 share a word of 64 bits, which unrelated pictures do not, those within half of the radius of the first, so within the
 radius of each other, are tied to it and not searched with either. What is near one of those but not near the first is
 then not tied to them; where groups that large are split by distance to their keeper anyway, that is no loss.
@@ -15,7 +15,7 @@ import pyarrow as pa
 from ..udfs.bands import PDQ_WORDS
 from ..udfs.leaders import Closeness
 from . import _near
-from ._confirmed import confirmed_ties
+from ._confirmed import confirmed, phash_ties
 from ._engine import Engine
 
 SHA256_FIRST = "SELECT sha256, min(pair_id) AS first_id FROM picture WHERE sha256 IS NOT NULL GROUP BY sha256"
@@ -26,8 +26,8 @@ WHERE pair_id <> first_id
 """
 
 PDQ_FIRST = """
-SELECT pdq_0, pdq_1, pdq_2, pdq_3, colours, min(pair_id) AS first_id
-FROM picture WHERE pdq_0 IS NOT NULL AND NOT flat GROUP BY pdq_0, pdq_1, pdq_2, pdq_3, colours
+SELECT pdq_0, pdq_1, pdq_2, pdq_3, colour_key, min(pair_id) AS first_id
+FROM picture WHERE pdq_0 IS NOT NULL AND NOT flat GROUP BY pdq_0, pdq_1, pdq_2, pdq_3, colour_key
 """
 ALL_PDQ_WORD = """
 SELECT first_id AS pair_id, 0 AS word, pdq_0 AS bits FROM pdq_first
@@ -64,25 +64,20 @@ SELECT all_word.pair_id, all_word.word, all_word.bits
 FROM all_word LEFT JOIN represented ON all_word.pair_id = represented.pair_id
 WHERE represented.pair_id IS NULL
 """
-PDQ_NEAR = """
+SAME_PDQ = """
 SELECT first_id AS left_id, pair_id AS right_id
 FROM picture JOIN pdq_first
   ON picture.pdq_0 = pdq_first.pdq_0 AND picture.pdq_1 = pdq_first.pdq_1
  AND picture.pdq_2 = pdq_first.pdq_2 AND picture.pdq_3 = pdq_first.pdq_3
- AND picture.colours IS NOT DISTINCT FROM pdq_first.colours AND NOT picture.flat
-WHERE pair_id <> first_id
-UNION ALL
+ AND picture.colour_key = pdq_first.colour_key
+WHERE pair_id <> first_id AND NOT picture.flat
+"""
+PDQ_NEAR = """
 SELECT first_id AS left_id, pair_id AS right_id FROM represented
 UNION ALL
 SELECT left_id, right_id FROM near
 """
-PDQ_TIE = """
-SELECT left_id, right_id
-FROM pdq_near
-JOIN picture AS one ON left_id = one.pair_id
-JOIN picture AS other ON right_id = other.pair_id
-WHERE coalesce(colour_distance(one.colours, other.colours, 2) <= $colour, TRUE)
-"""
+PDQ_TIE = "SELECT left_id, right_id FROM same_pdq UNION ALL SELECT left_id, right_id FROM confirmed"
 
 _CROWD = 1_000
 
@@ -90,8 +85,8 @@ _CROWD = 1_000
 def ties(engine: Engine, close: Closeness, semantic: pa.Table | None = None) -> None:
     """Name ``tie`` on an engine: left_id and right_id of pictures that count as the same.
 
-    Needs the relation ``picture``: pair_id, sha256, the hashes, null where they are not to be compared, colours, flat.
-    ``semantic``: left_id and right_id of what a model finds alike, if it was asked.
+    Needs the relations ``picture``: pair_id, sha256, colour_key, flat and the hashes, null where they are not to be compared;
+    and ``image``. ``semantic``: left_id and right_id of what a model finds alike, if it was asked.
     """
     kinds = []
     if semantic is not None:
@@ -102,7 +97,7 @@ def ties(engine: Engine, close: Closeness, semantic: pa.Table | None = None) -> 
         engine.step("sha256_tie", SHA256_TIE)
         kinds.append("sha256_tie")
     if close.phash_radius is not None:
-        confirmed_ties(engine, close)
+        phash_ties(engine, close)
         kinds.append("phash_tie")
     if close.pdq_radius is not None:
         engine.step("pdq_first", PDQ_FIRST, keep=True)
@@ -110,7 +105,9 @@ def ties(engine: Engine, close: Closeness, semantic: pa.Table | None = None) -> 
         _represent(engine, close.pdq_radius // 2)
         _near.near(engine, PDQ_WORDS, close.pdq_radius)
         engine.step("pdq_near", PDQ_NEAR)
-        engine.step("pdq_tie", PDQ_TIE, keep=True, colour=close.colour_radius)
+        engine.step("same_pdq", SAME_PDQ)
+        confirmed(engine, "pdq_near", close)
+        engine.step("pdq_tie", PDQ_TIE, keep=True)
         kinds.append("pdq_tie")
     none = "SELECT CAST(0 AS BIGINT) AS left_id, CAST(0 AS BIGINT) AS right_id WHERE FALSE"
     engine.step(

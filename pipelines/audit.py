@@ -111,7 +111,7 @@ def run(job: Job, now: datetime | None = None) -> AuditResult:
     manifest = _manifest.load(release)
     _check_tables(release, manifest)
     later = _later_opt_outs(job, release, manifest, trained, now)
-    leaks = _audit_leaks.find(release, trained.split, job.config.dedup, limits)
+    leaks = _audit_leaks.find(release, trained.split, limits)
     memory = _audit_model.measure(trained, leaks.near, limits.max_pairs)
     memorised = _audit_model.rows(memory, limits, leaks.pair_ids)
     exposed = _audit_canaries.measure(trained)

@@ -1,13 +1,11 @@
 """dedup: one pair of every group that shows the same, or nearly the same, picture.
 
-Two pictures are tied if their original bytes are equal; if their PDQ differs by few bits; or if their pHash does and
-PDQ, with a wider radius, does not contradict it; unless their colours differ. Where colours are alike, the hashes may be
-further apart. The config has the radii. A picture whose PDQ quality is too low is so flat that any other would resemble
-it: only equal bytes tie it, or like colours with near hashes. Colours of a picture with transparency are not known, and
-neither contradict nor are alike. Nor is the pHash compared of a picture without PDQ, unless the config lets pHash decide
-alone. Where the config names a model, two
-are also tied if what it sees in them is within a cosine distance. Ties chain into groups. The keeper of a group is the
-pair whose original has the most pixels, then the lowest pair_id; all others are dropped.
+Two pictures are tied if their original bytes are equal, or if their pHash differs by few bits, their PDQ by not so many
+that it contradicts, and their colours, seen as 256 cells, by few levels; the config has the radii, and may have PDQ searched, too. Where colours are not known, of a
+picture with transparency that shows nothing on white, only equal bytes tie. Where the config does not ask colours, hashes
+decide alone, and not of a picture whose PDQ quality is so low that any other would resemble it. Where the config names a
+model, two are also tied if what it sees in them is within a cosine distance. Ties chain into groups. The keeper of a
+group is the pair whose original has the most pixels, then the lowest pair_id; all others are dropped.
 
 A chain can go far: each picture is near the next, and the ends show different things. So a group of more than
 ``split_above`` pictures holds only what is tied to its keeper directly; of the rest, the next keeper gathers what is
@@ -40,19 +38,18 @@ from ._work import Work
 READS = ("pair", "image", "dropped")
 WRITES = ("embedding", "score", "duplicate", "dropped")
 
-# A hash that is not to be compared is null from here on.
+# A hash that is not to be compared is null from here on. Equal keys are equal colours.
 PICTURE = """
-SELECT pair_id, sha256, pixels, colours, flat,
-       CASE WHEN $phash_alone OR pdq_word(pdq, 0) IS NOT NULL THEN phash END AS phash,
+SELECT pair_id, sha256, pixels, colour_key, flat, CASE WHEN by_look THEN phash END AS phash,
        pdq_word(pdq, 0) AS pdq_0, pdq_word(pdq, 1) AS pdq_1, pdq_word(pdq, 2) AS pdq_2, pdq_word(pdq, 3) AS pdq_3
 FROM (
-    SELECT alive.pair_id, image.sha256, image.colours,
+    SELECT alive.pair_id, image.sha256,
            coalesce(CAST(image.width_px AS BIGINT) * image.height_px, 0) AS pixels,
+           CASE WHEN $by_colour THEN md5(image.colours) ELSE '' END AS colour_key,
            coalesce(image.pdq_quality < $min_quality, TRUE) AS flat,
-           CASE WHEN image.pdq_quality >= $min_quality OR ($flat_too AND image.colours IS NOT NULL)
-                THEN image.phash END AS phash,
-           CASE WHEN image.pdq_quality >= $min_quality OR ($flat_too AND image.colours IS NOT NULL)
-                THEN image.pdq END AS pdq
+           CASE WHEN $by_colour THEN image.colours IS NOT NULL ELSE coalesce(image.pdq_quality >= $min_quality, FALSE) END
+               AS by_look,
+           image.phash, CASE WHEN NOT $by_colour OR image.colours IS NOT NULL THEN image.pdq END AS pdq
     FROM alive JOIN image ON alive.pair_id = image.pair_id
 ) AS comparable
 """
@@ -63,16 +60,18 @@ SELECT picture.*, in_group.group_id,
 FROM picture JOIN in_group ON picture.pair_id = in_group.pair_id
 """
 
-COMPARED = """
+AGAINST_KEEPER = """
 SELECT member.pair_id, member.group_id, keeper.pair_id AS keeper_id,
        member.pair_id = keeper.pair_id OR ($exact AND coalesce(member.sha256 = keeper.sha256, FALSE)) AS same,
        CAST(bit_count(xor(member.phash, keeper.phash)) AS INTEGER) AS phash_distance,
        CAST(bit_count(xor(member.pdq_0, keeper.pdq_0)) AS INTEGER) + bit_count(xor(member.pdq_1, keeper.pdq_1))
            + bit_count(xor(member.pdq_2, keeper.pdq_2)) + bit_count(xor(member.pdq_3, keeper.pdq_3)) AS pdq_distance,
-       member.flat OR keeper.flat AS flat, colour_distance(member.colours, keeper.colours, 2) AS colour_distance,
-       colour_distance(member.colours, keeper.colours, 0) AS most_colour_distance,
+       NOT member.flat AND NOT keeper.flat AS sharp,
+       NOT $by_colour OR coalesce(colour_distance(image.colours, shown.colours, $spared) <= $colour, FALSE) AS agrees,
        resemblance.thousandths
 FROM member JOIN member AS keeper ON member.group_id = keeper.group_id AND keeper.place = 1
+JOIN image ON member.pair_id = image.pair_id
+JOIN image AS shown ON keeper.pair_id = shown.pair_id
 LEFT JOIN resemblance ON member.pair_id = resemblance.pair_id
 """
 
@@ -84,12 +83,9 @@ SELECT pair_id, group_id, keeper_id,
             ELSE thousandths END AS distance
 FROM (
     SELECT *,
-           (NOT flat AND phash_distance <= $phash_radius AND ($phash_alone OR pdq_distance <= $confirming)
-               AND coalesce(colour_distance <= $colour, TRUE))
-           OR (most_colour_distance <= $alike_colour AND phash_distance <= $alike_phash
-               AND pdq_distance <= CASE WHEN flat THEN $confirming ELSE $alike_pdq END) AS by_phash,
-           NOT flat AND pdq_distance <= $pdq_radius AND coalesce(colour_distance <= $colour, TRUE) AS by_pdq
-    FROM compared
+           agrees AND phash_distance <= $phash_radius AND ($phash_alone OR pdq_distance <= $confirming) AS by_phash,
+           agrees AND sharp AND pdq_distance <= $pdq_radius AS by_pdq
+    FROM against_keeper
 ) AS told
 """
 
@@ -124,18 +120,19 @@ def run(work: Work) -> None:
         embeddings(work, model, identity)
     with task:
         engine, close = work.engine, Closeness.of(config)
-        confirming, alike = close.confirming_radius, close.alike
-        alone, flat_too = {"phash_alone": confirming is None}, alike.colour_radius is not None
-        engine.step("picture", PICTURE, keep=True, min_quality=config.pdq_min_quality, flat_too=flat_too, **alone)
+        by_colour = close.colour_radius is not None
+        engine.step("picture", PICTURE, keep=True, min_quality=config.pdq_min_quality, by_colour=by_colour)
         vectors, semantic = _semantic_ties(work, task, model) if model else (None, None)
         ties(engine, close, semantic)
         group(engine)
         task.extra["split_groups"] = _reported(split(engine, config.split_above, close, vectors))
         engine.step("member", MEMBER, keep=True)
         engine.register("resemblance", _semantic.resemblance(engine, vectors, close.cosine_radius))
-        engine.step("compared", COMPARED, exact=close.exact)
-        radii = {"phash_radius": close.phash_radius, "pdq_radius": close.pdq_radius, "colour": close.colour_radius}
-        engine.step("found", DUPLICATE, keep=True, confirming=confirming, **alone, **radii, **alike.params())
+        by_colours = {"by_colour": by_colour, "colour": close.colour_radius, "spared": close.spared_cells}
+        engine.step("against_keeper", AGAINST_KEEPER, exact=close.exact, **by_colours)
+        radii = {"phash_radius": close.phash_radius, "pdq_radius": close.pdq_radius}
+        confirming = {"phash_alone": close.confirming_radius is None, "confirming": close.confirming_radius}
+        engine.step("found", DUPLICATE, keep=True, **radii, **confirming)
         work.write(task, "duplicate", "SELECT * FROM found")
         work.write(task, "dropped", DROPPED)
 

@@ -17,7 +17,7 @@ def register(engine: duckdb.DuckDBPyConnection | SparkSession) -> None:
 
     ``phash_distance(a, b)`` takes BIGINTs, ``pdq_distance(a, b)`` BLOBs (Spark: binary) of 32 bytes; both give the bits
     that differ as INTEGER, and NULL where either is NULL or a PDQ hash has another length. ``colour_distance(a, b,
-    spared)`` takes two BLOBs of 48 bytes and an INTEGER, and gives levels. DuckDB has the distances of hashes as
+    spared)`` takes two BLOBs of 768 bytes and an INTEGER, and gives levels. DuckDB has the distances of hashes as
     macros, which are written into no database file: with one, its cursors do not know them, unless it is a catalog.
 
     Args: engine: a DuckDB connection, also one that only reads, or a Spark session, whose workers have fairshard.

@@ -180,14 +180,12 @@ class Dedup:
     Attributes:
         exact: equal sha256.
         phash_max_distance: bits out of 64; null switches it off.
-        confirming_pdq_max_distance: bits out of 256 in which PDQ may differ where pHash is near; null: pHash ties alone.
+        confirming_pdq_max_distance: bits out of 256 in which PDQ may differ where pHash is near; null: it is not asked.
         pdq_max_distance: bits out of 256; null switches it off.
         colour_max_distance: levels of 256 by which colours may differ where hashes are near; null: they are not asked.
-        alike_colour_max_distance: levels within which colours are alike: then hashes may be further apart, and pictures
-            of low quality are compared; null: not.
-        alike_phash_max_distance: bits out of 64, where colours are alike.
-        alike_pdq_max_distance: bits out of 256, likewise.
-        pdq_min_quality: pictures with less are too flat to be compared by hash, unless their colours are alike.
+        colour_spared_cells: so many of the 256 cells whose colours are compared may differ at will, where a watermark
+            or a line of text may be; variants of a drawing then count as the same, too.
+        pdq_min_quality: pictures with less are too flat to be found by PDQ, or by pHash where colours are not asked.
         embedding_model: run folder of ``fairshard train`` or checkpoint of open_clip's, to compare pictures by what
             they show, too; null: they are not.
         embedding_architecture: of a checkpoint: its name in open_clip, or its JSON file.
@@ -198,13 +196,11 @@ class Dedup:
     """
 
     exact: bool = True
-    phash_max_distance: int | None = 2
-    confirming_pdq_max_distance: int | None = 66
-    pdq_max_distance: int | None = 31
-    colour_max_distance: int | None = 24
-    alike_colour_max_distance: int | None = 16
-    alike_phash_max_distance: int = 4
-    alike_pdq_max_distance: int = 84
+    phash_max_distance: int | None = 6
+    confirming_pdq_max_distance: int | None = 100
+    pdq_max_distance: int | None = None
+    colour_max_distance: int | None = 16
+    colour_spared_cells: int = 0
     pdq_min_quality: int = 50
     embedding_model: str | None = None
     embedding_architecture: str | None = None

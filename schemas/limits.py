@@ -65,9 +65,8 @@ def check(config: Config, where: str) -> None:
             "max_per_visual_cluster": 1,
         },
         "dedup": {
-            "phash_max_distance": 0, "confirming_pdq_max_distance": 0, "pdq_max_distance": 0, "pdq_min_quality": 0,
-            "colour_max_distance": 0, "alike_colour_max_distance": 0, "alike_phash_max_distance": 0,
-            "alike_pdq_max_distance": 0,
+            "phash_max_distance": 0, "confirming_pdq_max_distance": 0, "pdq_max_distance": 0, "colour_max_distance": 0,
+            "colour_spared_cells": 0, "pdq_min_quality": 0,
             "embedding_max_distance": 0, "embedding_clusters": 1,
         },
         "audit": {
@@ -85,9 +84,8 @@ def check(config: Config, where: str) -> None:
     most = {
         "dedup": {
             # beyond, unlike ones meet
-            "phash_max_distance": 31, "confirming_pdq_max_distance": 127, "pdq_max_distance": 127,
-            "alike_phash_max_distance": 31, "alike_pdq_max_distance": 127,
-            "colour_max_distance": 255, "alike_colour_max_distance": 255,
+            "phash_max_distance": 31, "confirming_pdq_max_distance": 127, "pdq_max_distance": 127, "colour_max_distance": 255,
+            "colour_spared_cells": 255,
             "embedding_max_distance": 1,
             "embedding_clusters": 4096,  # more would make the table of their distances large
         },

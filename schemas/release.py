@@ -82,13 +82,14 @@ TOMBSTONE = pa.schema(
     ]
 )
 
-# Tables that go out as they are, but for columns that mean nothing outside the work directory or would make two
-# equal runs differ. Rows of withheld pairs, sensitive rules and signals by them stay behind.
+# Tables that go out as they are, but for columns that mean nothing outside the work directory would make two equal
+# runs differ, or show pictures. Rows of withheld pairs, sensitive rules and signals by them stay behind.
 _PRIVATE = {
     "signal": ("observed_at",),
     "image": (
         "asked_url", "work_shard", "work_key", "work_offset", "work_bytes", "work_width_px", "work_height_px", "etag",
         "last_modified", "fetched_at",
+        "colours",  # a picture in small, also of those that were dropped
     ),
 }  # fmt: skip
 PUBLIC_TABLES = ("rejected", "rule", "signal", "image", "score", "duplicate", "shard")

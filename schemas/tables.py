@@ -193,7 +193,7 @@ IMAGE = Table(
             _optional(
                 "colours",
                 pa.binary(),
-                "Mean colours of 4 by 4 cells, 48 bytes, row by row in RGB; null also of pictures with transparency",
+                "Mean colours of 16 by 16 cells on white, 768 bytes, row by row in RGB; null also where transparency shows nothing",
             ),
             _optional(
                 "pdq_dihedral",

@@ -1,8 +1,9 @@
-"""The colours of a picture, 16 of them, which tell apart what hashes of luma do not: one drawing in two colours."""
+"""What a picture looks like from afar: 256 colours, which tell apart what hashes take for each other."""
 
 from __future__ import annotations
 
 import math
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -11,46 +12,53 @@ from numpy.typing import NDArray
 from .arrow import pc, udf
 from .opencv import opencv
 
-_SIDE = 4
-_CELLS = _SIDE * _SIDE
-_BYTES = _CELLS * 3
-_GAINS = (10, 11, 12, 13)  # tenths
-_PAIRS = 16_384  # at a time
+_SIDE = 16
+_BYTES = _SIDE * _SIDE * 3
+_GAINS = (np.float32(1.1), np.float32(1.2), np.float32(1.3))
+_PER_CONTRAST = np.float32(1 / 50)  # an edge of so many levels lets a cell be off by as much as its radius again
+_ROUNDING = np.float32(1e-3)  # more than steps in 32 bits can be off by
+_BLANK = 240  # a level that is as good as white
+_PAIRS = 128  # at a time, so that steps find them in a processor's cache
 _BLOCK = 256  # lines whose levels add up to 16 bits, which are added up twice as fast as 32
 _LONGEST_SIDE = 1 << 23  # whose levels add up to 31 bits
 
 Pixels = NDArray[np.uint8]
 
 
-def colours(rgb: Pixels) -> bytes:
-    """The mean colours of a picture's sixteenths.
+def colours(rgb: Pixels, alpha: Pixels | None = None) -> bytes | None:
+    """The mean colours of a picture's 16 by 16 cells, as a white page shows it.
 
-    Args: rgb: uint8[h, w, 3].
-    Returns: 48 bytes: red, green and blue of four cells from left to right, of four rows of cells from top to bottom.
+    Args: rgb: uint8[h, w, 3]. alpha: uint8[h, w]; None: opaque.
+    Returns: 768 bytes: red, green and blue of the cells from left to right, of the rows from top to bottom. None of a
+        picture with transparency that shows next to nothing on white: it may be drawn in white.
     """
     height, width = rgb.shape[:2]
-    lines = np.stack([_sum(rgb, start, stop) for start, stop in _bounds(height)])
+    lines = np.stack([_shown(rgb, alpha, start, stop) for start, stop in _bounds(height)])
     sums = np.stack([_sum(lines.swapaxes(0, 1), start, stop) for start, stop in _bounds(width)], axis=1)
-    return np.floor(sums * (_CELLS / (height * width)) + 0.5).astype(np.uint8).tobytes()
+    area = height * width / _SIDE**2 * (1 if alpha is None else 255)
+    cells = np.floor(sums / area + 0.5).astype(np.uint8)
+    return None if alpha is not None and cells.min() >= _BLANK else cells.tobytes()
 
 
 @udf(pa.binary(), pa.binary(), pa.int32(), returns=pa.int32())
 def colour_distance(a: pa.Array, b: pa.Array, spared: pa.Array) -> pa.Array:
     """Levels by which the colours of two pictures differ, once either is brightened by 0, 10, 20 or 30 % to fit best.
 
+    A copy of another size or quality differs most at edges, and another drawing anywhere. So what a cell differs by counts
+    the less, the more the picture with less contrast there has about the cell: half as much at 50 levels, a sixth at 250.
+
     Args:
-        a, b: binary[n], 48 bytes each, as ``colours`` gives them.
-        spared: int32[n], 0 to 15: so many of the 16 cells that differ most are left out, where a logo may be.
-    Returns: int32[n], 0 to 255, the largest difference in red, green or blue; null where either has another length.
+        a, b: binary[n], 768 bytes each, as ``colours`` gives them.
+        spared: int32[n], 0 to 255: so many of the 256 cells that differ most are left out, where a mark may be.
+    Returns: int32[n], 0 to 255, of the cell and channel that differ most, rounded up; null where either has another length.
     """
     known = pc.and_(_is_known(a), _is_known(b))
-    left, right = _cells(a), _cells(b)
-    place = _CELLS - 1 - spared.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    left, right = _levels(a), _levels(b)
+    left_out = spared.fill_null(0).to_numpy(zero_copy_only=False)
     found = np.empty(len(left), np.int32)
     for start in range(0, len(left), _PAIRS):
         rows = slice(start, start + _PAIRS)
-        sorted_cells = _differences(left[rows], right[rows])
-        found[rows] = np.take_along_axis(sorted_cells, place[rows, None, None], axis=2)[:, :, 0].min(axis=1)
+        found[rows] = np.ceil(_differences(_cells(left[rows]), _cells(right[rows]), left_out[rows]) - _ROUNDING)
     return pa.array(found, pa.int32(), mask=~known.to_numpy(zero_copy_only=False))
 
 
@@ -58,10 +66,19 @@ def _bounds(length: int) -> list[tuple[float, float]]:
     return [(length * cell / _SIDE, length * (cell + 1) / _SIDE) for cell in range(_SIDE)]
 
 
+def _shown(rgb: Pixels, alpha: Pixels | None, start: float, stop: float) -> NDArray:
+    """Lines added up as ``_sum`` does; with transparency on white, and 255 times as much."""
+    if alpha is None:
+        return _sum(rgb, start, stop)
+    first, end = math.floor(start), math.ceil(stop)
+    cover = alpha[first:end, :, None].astype(np.uint16)
+    return _sum(rgb[first:end] * cover + 255 * (255 - cover), start - first, stop - first)
+
+
 def _sum(lines: NDArray, start: float, stop: float) -> NDArray:
     """Lines [n, ...] added up from ``start`` to ``stop``, a part of a line by its share.
 
-    Shares are quarters, so that sums are exact, in whatever order they are added up.
+    Shares are sixteenths, so that sums are exact, in whatever order they are added up.
     """
     first, end = math.floor(start), math.ceil(stop)
     whole = _sum_of_whole(lines[first:end])
@@ -86,18 +103,49 @@ def _is_known(signatures: pa.Array) -> pa.Array:
     return pc.fill_null(pc.equal(pc.binary_length(signatures), _BYTES), False)
 
 
-def _cells(signatures: pa.Array) -> NDArray[np.int16]:
+def _levels(signatures: pa.Array) -> NDArray[np.uint8]:
+    """uint8[n, 768]; zeros where it is not known."""
     fixed = pc.if_else(_is_known(signatures), signatures, pa.scalar(bytes(_BYTES), signatures.type))
     fixed = fixed.cast(pa.binary(_BYTES))
-    levels = np.frombuffer(fixed.buffers()[1], np.uint8)[fixed.offset * _BYTES :][: len(fixed) * _BYTES]
-    return levels.reshape(-1, _CELLS, 3).astype(np.int16)
+    levels = np.frombuffer(fixed.buffers()[1], np.uint8)[fixed.offset * _BYTES :]
+    return levels[: len(fixed) * _BYTES].reshape(-1, _BYTES)
 
 
-def _differences(left: NDArray[np.int16], right: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Of each cell, in rising order, for each gain of either: [n, 2 gains, 16]."""
-    tried = [
-        np.abs(np.minimum((one * gain + 5) // 10, 255) - other).max(axis=2)
-        for one, other in ((left, right), (right, left))
-        for gain in _GAINS
-    ]
-    return np.sort(np.stack(tried, axis=1), axis=2)
+def _cells(levels: NDArray[np.uint8]) -> Pixels:
+    """uint8[3, 16, 16, n]: pairs last, so that every step goes over many of them."""
+    return np.ascontiguousarray(np.moveaxis(levels.T.reshape(_SIDE, _SIDE, 3, -1), 2, 0))
+
+
+def _differences(left: Pixels, right: Pixels, spared: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Of each pair, as the gain that fits best has it: float32[n]."""
+    weight = 1 / (1 + np.minimum(_contrast(left), _contrast(right)) * _PER_CONTRAST)
+    one, other = left.astype(np.float32), right.astype(np.float32)
+    brightened = ((np.minimum(a * gain, 255), b) for a, b in ((one, other), (other, one)) for gain in _GAINS)
+    found = np.full(left.shape[-1], np.inf, np.float32)
+    for a, b in chain([(one, other)], brightened):
+        apart = np.abs(a - b).max(axis=0) * weight
+        np.minimum(found, _largest(apart.reshape(_SIDE * _SIDE, -1), spared), out=found)
+    return found
+
+
+def _largest(apart: NDArray[np.float32], spared: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Of each column [256, n], without so many that are larger."""
+    if not spared.any():
+        return apart.max(axis=0)
+    return np.take_along_axis(np.sort(apart, axis=0), len(apart) - 1 - spared[None].astype(np.int64), axis=0)[0]
+
+
+def _contrast(cells: Pixels) -> Pixels:
+    """By how much a cell and its eight neighbours differ, in the channel where they differ most: uint8[16, 16, n]."""
+    return (_extreme(np.maximum, cells) - _extreme(np.minimum, cells)).max(axis=0)
+
+
+def _extreme(of: np.ufunc, cells: Pixels) -> Pixels:
+    """The greatest or least of each cell and its eight neighbours."""
+    rows = cells.copy()
+    of(rows[:, 1:], cells[:, :-1], out=rows[:, 1:])
+    of(rows[:, :-1], cells[:, 1:], out=rows[:, :-1])
+    found = rows.copy()
+    of(found[:, :, 1:], rows[:, :, :-1], out=found[:, :, 1:])
+    of(found[:, :, :-1], rows[:, :, 1:], out=found[:, :, :-1])
+    return found

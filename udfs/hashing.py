@@ -41,7 +41,7 @@ class Fingerprint:
         phash: signed 64-bit integer with the bits of ``imagehash.phash``.
         pdq: 32 bytes whose ``hex()`` is what ThreatExchange prints.
         pdq_quality: 0 to 100.
-        colours: 48 bytes, see ``colours``; None also of a picture with transparency, which has none to compare.
+        colours: 768 bytes, see ``colours``; None also of a picture with transparency that shows nothing on white.
         pdq_dihedral: PDQ of all eight orientations, if asked for.
         error: one of ``decoding.REASONS``; None where the bytes were decoded.
         error_detail: what was found, for people.
@@ -87,7 +87,7 @@ def fingerprint(data: bytes, *, max_pixels: int = MAX_PIXELS, dihedral: bool = F
         phash=phash(picture.luma),
         pdq=code,
         pdq_quality=quality,
-        colours=colours(picture.rgb) if picture.alpha is None else None,
+        colours=colours(picture.rgb, picture.alpha),
         pdq_dihedral=tuple(turns) if turns else None,
         decoded=picture,
     )

@@ -12,28 +12,6 @@ from ..schemas.config import Dedup
 from .arrow import pc
 from .colours import colour_distance
 
-_FAR = 1_000  # more than any distance
-
-
-@dataclass(frozen=True)
-class Alike:
-    """When two pictures of like colours count as the same; a flat one only where PDQ is near enough to confirm.
-
-    Attributes:
-        colour_radius: levels in which no colour may differ by more; None: like colours let nothing count as the same.
-        phash_radius, pdq_radius: bits in which the hashes may differ.
-    """
-
-    colour_radius: int | None = None
-    phash_radius: int = 0
-    pdq_radius: int = 0
-
-    def params(self) -> dict[str, int | None]:
-        """As parameters of SQL."""
-        return {
-            "alike_colour": self.colour_radius, "alike_phash": self.phash_radius, "alike_pdq": self.pdq_radius,
-        }  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Closeness:
@@ -43,36 +21,28 @@ class Closeness:
         exact: equal sha256.
         phash_radius: bits of 64 in which pHashes may differ; None: they are not compared.
         pdq_radius: bits of 256 in which PDQ hashes may differ; None: they are not compared.
+        confirming_radius: bits of 256 in which PDQ may differ where pHashes are near; None: it is not asked.
+        colour_radius: levels by which colours may differ where hashes are near; None: colours are not asked.
+        spared_cells: so many of the cells of colours may differ at will.
         cosine_radius: cosine distance of vectors, where there are any.
-        confirming_radius: bits of 256 in which PDQ may differ where pHashes are near; None: PDQ is not asked.
-        colour_radius: levels in which colours may differ where hashes are near, two cells aside; None: are not asked.
-        alike: when hashes need not be that near.
     """
 
     exact: bool
     phash_radius: int | None
     pdq_radius: int | None
-    cosine_radius: float = 0.0
     confirming_radius: int | None = None
     colour_radius: int | None = None
-    alike: Alike = Alike()
+    spared_cells: int = 0
+    cosine_radius: float = 0.0
 
     @classmethod
     def of(cls, config: Dedup) -> Closeness:
         """As a config has it."""
-        confirming, alike = config.confirming_pdq_max_distance, Alike()
-        if config.phash_max_distance is not None and confirming is not None:
-            radii = config.alike_phash_max_distance, config.alike_pdq_max_distance
-            alike = Alike(config.alike_colour_max_distance, *radii)
         return cls(
-            config.exact, config.phash_max_distance, config.pdq_max_distance, config.embedding_max_distance or 0.0,
-            confirming, config.colour_max_distance, alike,
+            config.exact, config.phash_max_distance, config.pdq_max_distance,
+            config.confirming_pdq_max_distance, config.colour_max_distance, config.colour_spared_cells,
+            config.embedding_max_distance or 0.0,
         )  # fmt: skip
-
-    @property
-    def phash_reach(self) -> int:
-        """Most bits in which pHashes of pictures that count as the same may differ."""
-        return max(self.phash_radius or 0, self.alike.phash_radius if self.alike.colour_radius is not None else 0)
 
 
 def leaders(pictures: pa.Table, close: Closeness, vectors: NDArray[np.float32] | None = None) -> pa.Array:
@@ -81,8 +51,8 @@ def leaders(pictures: pa.Table, close: Closeness, vectors: NDArray[np.float32] |
     So nobody is led from further away than ``close`` allows, and no two leaders are close to each other.
 
     Args:
-        pictures: sha256: string; phash, pdq_0, pdq_1, pdq_2, pdq_3: int64, null where not to be compared; colours:
-            binary, null where unknown; flat: bool. First comes whoever is to lead first.
+        pictures: sha256: string; phash, pdq_0, pdq_1, pdq_2, pdq_3: int64, null where not to be compared; flat: bool, not
+            to be found by PDQ; colours: binary, null where unknown. First comes whoever is to lead first.
         vectors: float32[n, d] of unit length, zeros where there is none; None: they are not compared.
     Returns: int64[n], the place of each picture's leader. Time grows with pictures times leaders.
     """
@@ -103,9 +73,8 @@ class _Hashes:
     file: NDArray[np.int64]
     has_phash: NDArray[np.bool_]
     phash: NDArray[np.uint64]
-    has_pdq: NDArray[np.bool_]
+    sharp: NDArray[np.bool_]
     pdq: NDArray[np.uint64]
-    flat: NDArray[np.bool_]
     colours: pa.Array
     vector: NDArray[np.float32]
 
@@ -117,17 +86,16 @@ class _Hashes:
             file=encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64),
             has_phash=pictures["phash"].is_valid().to_numpy(),
             phash=_unsigned(pictures["phash"]),
-            has_pdq=words[0].is_valid().to_numpy(),
+            sharp=words[0].is_valid().to_numpy() & ~pictures["flat"].to_numpy().astype(np.bool_),
             pdq=np.stack([_unsigned(word) for word in words], axis=1),
-            flat=pictures["flat"].to_numpy().astype(np.bool_),
             colours=pa.chunked_array(pictures["colours"]).combine_chunks(),
             vector=np.zeros((len(pictures), 0), np.float32) if vectors is None else vectors,
         )
 
     def take(self, kept: NDArray[np.bool_]) -> _Hashes:
         return _Hashes(
-            self.file[kept], self.has_phash[kept], self.phash[kept], self.has_pdq[kept], self.pdq[kept],
-            self.flat[kept], self.colours.filter(pa.array(kept)), self.vector[kept],
+            self.file[kept], self.has_phash[kept], self.phash[kept], self.sharp[kept], self.pdq[kept],
+            self.colours.filter(pa.array(kept)), self.vector[kept],
         )  # fmt: skip
 
     def near_first(self, close: Closeness) -> NDArray[np.bool_]:
@@ -142,29 +110,30 @@ class _Hashes:
         return near
 
     def _hashes_near_first(self, close: Closeness) -> NDArray[np.bool_]:
-        phash = np.where(self.has_phash & self.has_phash[0], np.bitwise_count(self.phash ^ self.phash[0]), _FAR)
+        near = np.zeros(len(self.file), np.bool_)
         bits = np.bitwise_count(self.pdq ^ self.pdq[0]).sum(axis=1, dtype=np.int64)
-        pdq = np.where(self.has_pdq & self.has_pdq[0], bits, _FAR)
-        flat = self.flat | self.flat[0]
-        near = np.zeros(len(flat), np.bool_)
         if close.phash_radius is not None:
-            confirmed = True if close.confirming_radius is None else pdq <= close.confirming_radius
-            near |= (phash <= close.phash_radius) & confirmed
+            near |= (
+                self.has_phash
+                & self.has_phash[0]
+                & (np.bitwise_count(self.phash ^ self.phash[0]) <= close.phash_radius)
+            )
+            if close.confirming_radius is not None:
+                near &= bits <= close.confirming_radius
         if close.pdq_radius is not None:
-            near |= pdq <= close.pdq_radius
+            near |= self.sharp & self.sharp[0] & (bits <= close.pdq_radius)
         if close.colour_radius is not None:
-            near &= self._apart_from_first(2, unknown=0) <= close.colour_radius
-        near &= ~flat
-        if close.alike.colour_radius is not None:
-            confirmed = pdq <= np.where(flat, close.confirming_radius or 0, close.alike.pdq_radius)
-            colours = self._apart_from_first(0, unknown=_FAR) <= close.alike.colour_radius
-            near |= colours & confirmed & (phash <= close.alike.phash_radius)
+            near[near] = self._colours_near_first(near, close.colour_radius, close.spared_cells)
         return near
 
-    def _apart_from_first(self, spared: int, unknown: int) -> NDArray[np.int64]:
-        first = pa.repeat(self.colours[0], len(self.colours))
-        levels = colour_distance(self.colours, first, pa.repeat(pa.scalar(spared, pa.int32()), len(self.colours)))
-        return pc.fill_null(levels, unknown).to_numpy(zero_copy_only=False).astype(np.int64)
+    def _colours_near_first(self, chosen: NDArray[np.bool_], radius: int, spared: int) -> NDArray[np.bool_]:
+        colours = self.colours.filter(pa.array(chosen))
+        first, left_out = (
+            pa.repeat(self.colours[0], len(colours)),
+            pa.repeat(pa.scalar(spared, pa.int32()), len(colours)),
+        )
+        levels = colour_distance(colours, first, left_out)
+        return pc.fill_null(pc.less_equal(levels, radius), False).to_numpy(zero_copy_only=False)
 
 
 def _unsigned(column: pa.ChunkedArray) -> NDArray[np.uint64]:

@@ -40,10 +40,10 @@ def hashes(scores, phash, topic=None, known=None, colours=None, seed=0):
         pdq=turned[:, 0],
         turned=turned,
         known=np.ones(count, np.bool_) if known is None else np.array(known),
-        colours=np.zeros((count, 48), np.uint8)
+        colours=np.zeros((count, 768), np.uint8)
         if colours is None
-        else np.repeat(np.array(colours, np.uint8), 48).reshape(-1, 48),
-        opaque=np.full(count, colours is not None),
+        else np.repeat(np.array(colours, np.uint8), 768).reshape(-1, 768),
+        seen=np.full(count, colours is not None),
         vector=np.zeros((count, 0), np.float32),
     )
 
@@ -95,45 +95,27 @@ def test_dihedral_takes_the_nearest_turn(scores):
     assert scores.pdq_bits(left, left).tolist() == [[0]]
 
 
-def test_the_default_ties_by_bytes_or_look(scores):
+def test_hashes_tie_where_pictures_are_not_flat(scores):
     one = hashes(scores, [0, 0, 0b11111], known=[True, False, True])
-    alone = functools.partial(Dedup, confirming_pdq_max_distance=None)
-    assert scores.untied(alone(phash_max_distance=4, pdq_max_distance=None))(one, one).tolist() == [
-        [0, 1, 1],
-        [1, 0, 1],
-        [1, 1, 0],
-    ]
-    assert scores.untied(alone(phash_max_distance=5, pdq_max_distance=None))(one, one).tolist() == [
-        [0, 1, 0],
-        [1, 0, 1],
-        [0, 1, 0],
-    ]
-    assert scores.untied(alone(phash_max_distance=None, pdq_max_distance=31))(one, one).tolist() == [
-        [0, 1, 1],
-        [1, 0, 1],
-        [1, 1, 0],
-    ]
-
-
-def test_phash_is_confirmed_by_pdq(scores):
-    one = hashes(scores, [0, 0b1, 0b1])
-    pdq = one.pdq.copy()
-    pdq[1], pdq[2] = pdq[0] ^ np.uint64(0b111), pdq[0] ^ np.uint64(0xFFFF)  # 12 and 64 bits
-    one = scores.Hashes(**{**vars(one), "pdq": pdq})
-    for confirming, apart in ((64, [0, 0, 0]), (63, [0, 0, 1]), (11, [0, 1, 1])):
-        rule = Dedup(phash_max_distance=1, confirming_pdq_max_distance=confirming, pdq_max_distance=None)
-        assert scores.untied(rule)(one, one)[0].tolist() == apart
-
-
-def test_colours_contradict_or_are_alike(scores):
-    """Of one PDQ; the last is 4 bits of pHash from the others, and the last but one is flat."""
-    one = hashes(scores, [0, 0, 0, 0, 0b1111], known=[True, True, True, False, True], colours=[100, 116, 170, 100, 100])
+    alone = functools.partial(Dedup, colour_max_distance=None, confirming_pdq_max_distance=None)
+    assert scores.untied(alone(phash_max_distance=4))(one, one).tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
+    assert scores.untied(alone(phash_max_distance=5))(one, one).tolist() == [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
+    by_pdq = alone(phash_max_distance=None, pdq_max_distance=31)
+    assert scores.untied(by_pdq)(one, one).tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
     one = scores.Hashes(**{**vars(one), "pdq": np.zeros_like(one.pdq)})
-    assert scores.untied(Dedup())(one, one)[0].tolist() == [0, 0, 1, 0, 0]
-    assert scores.untied(Dedup(colour_max_distance=None))(one, one)[0].tolist() == [0, 0, 0, 0, 0]
-    assert scores.untied(Dedup(alike_colour_max_distance=None))(one, one)[0].tolist() == [0, 0, 1, 1, 0]
-    unknown = scores.Hashes(**{**vars(one), "opaque": np.zeros(5, np.bool_)})
-    assert scores.untied(Dedup(pdq_max_distance=None))(unknown, unknown)[0].tolist() == [0, 0, 0, 1, 1]
+    assert scores.untied(by_pdq)(one, one)[0].tolist() == [0, 1, 0]
+
+
+def test_colours_confirm_what_hashes_find(scores):
+    """The last is 7 bits from the others, and the last but one flat."""
+    one = hashes(scores, [0, 0, 0, 0, 127], known=[True, True, True, False, True], colours=[100, 116, 170, 100, 100])
+    assert scores.untied(Dedup(confirming_pdq_max_distance=60))(one, one)[0].tolist() == [0, 1, 1, 1, 1]
+    one = scores.Hashes(**{**vars(one), "pdq": np.zeros_like(one.pdq)})
+    assert scores.untied(Dedup())(one, one)[0].tolist() == [0, 0, 1, 0, 1]
+    assert scores.untied(Dedup(phash_max_distance=7))(one, one)[0].tolist() == [0, 0, 1, 0, 0]
+    assert scores.untied(Dedup(colour_max_distance=None))(one, one)[0].tolist() == [0, 0, 0, 1, 1]
+    unknown = scores.Hashes(**{**vars(one), "seen": np.zeros(5, np.bool_)})
+    assert scores.untied(Dedup())(unknown, unknown)[0].tolist() == [0, 1, 1, 1, 1]
 
 
 def test_cosine_is_rounded_up_to_a_step(scores):

@@ -24,7 +24,7 @@ from fairshard.pipelines._released import Sample
 from fairshard.pipelines.cli import main
 from fairshard.schemas import config as configs
 from fairshard.schemas.audit_config import AuditConfig
-from fairshard.schemas.config import Dedup, Registry
+from fairshard.schemas.config import Registry
 from fairshard.schemas.diffusion_config import DiffusionConfig
 from fairshard.schemas.errors import InputError, MissingExtra, Refused, ReleaseError, StageError
 from fairshard.schemas.release import OUTCOME, public
@@ -182,30 +182,28 @@ class TestLeaks:
         return release, Split(samples[:3], samples[3:], samples[3:], 0)
 
     def test_pictures_within_the_radius_and_captions_but_for_spelling(self, tmp_path):
-        found = _audit_leaks.find(*self.release(tmp_path), Dedup(), AuditConfig())
+        found = _audit_leaks.find(*self.release(tmp_path), AuditConfig())
         single = [(r["kind"], r["pair_id"], r["other_id"], r["value"]) for r in found.rows if r["pair_id"]]
         assert single == [("leaked_picture", 4, 1, 5), ("leaked_picture", 6, 1, 0), ("leaked_caption", 5, 2, 2)]
         whole = [(r["kind"], r["value"], r["finding"]) for r in found.rows if not r["pair_id"]]
         assert whole == [("leaked_picture", 0.5, True), ("leaked_caption", 0.25, True)]
         assert found.near == {"1", "4", "6"} and found.pair_ids == {str(n): n for n in range(1, 8)}
 
-    def test_a_smaller_radius_and_wider_limits(self, tmp_path):
-        limits = AuditConfig(max_leaked_pictures=0.25, max_leaked_captions=0.25)
-        found = _audit_leaks.find(*self.release(tmp_path), Dedup(pdq_max_distance=4), limits)
-        assert [r["value"] for r in found.rows if not r["pair_id"]] == [0.25, 0.25]
+    def test_wider_limits(self, tmp_path):
+        limits = AuditConfig(max_leaked_pictures=0.5, max_leaked_captions=0.25)
+        found = _audit_leaks.find(*self.release(tmp_path), limits)
+        assert [r["value"] for r in found.rows if not r["pair_id"]] == [0.5, 0.25]
         assert not any(r["finding"] for r in found.rows if not r["pair_id"])
 
     def test_phash_counts_where_pdq_confirms_it(self, tmp_path):
-        for alone, near in ((False, {"1", "4", "6"}), (True, {"1", "4", "5", "6"})):
-            dedup = Dedup(confirming_pdq_max_distance=None) if alone else Dedup()
-            release, split = self.release(tmp_path / str(alone), phash=0x0F0F0F0F0F)
-            assert _audit_leaks.find(release, split, dedup, AuditConfig()).near == near
+        release, split = self.release(tmp_path, phash=0x0F0F0F0F0F)
+        assert _audit_leaks.find(release, split, AuditConfig()).near == {"1", "4", "6"}
 
     def test_tables_that_do_not_list_a_sample(self, tmp_path):
         release, split = self.release(tmp_path)
         pq.write_table(pq.read_table(tmp_path / "pairs/00000.parquet").slice(1), tmp_path / "pairs/00000.parquet")
         with pytest.raises(ReleaseError, match="lists 6 of 7 samples"):
-            _audit_leaks.find(release, split, Dedup(), AuditConfig())
+            _audit_leaks.find(release, split, AuditConfig())
 
 
 def blank(rows: list[dict], schema: pa.Schema) -> list[dict]:

@@ -16,7 +16,6 @@ from fairshard.pipelines._released import read_release, verified_samples
 from fairshard.pipelines._replication import CANARY, HELD_OUT, TRAINED, Asked
 from fairshard.pipelines._trained import Trained
 from fairshard.schemas.audit_config import AuditConfig
-from fairshard.schemas.config import Dedup
 from fairshard.schemas.diffusion_config import DiffusionConfig
 from fairshard.schemas.train_config import TrainConfig
 from fairshard.udfs.membership import attack
@@ -174,7 +173,7 @@ class TestMembership:
 
     def test_all_of_it(self, trained, tiles, model):
         limits = AuditConfig(generated=4, loss_draws=2)
-        kept = _audit_diffusion.kept(trained, set(), model, tiles, [], limits, Dedup())
+        kept = _audit_diffusion.kept(trained, set(), model, tiles, [], limits)
         ids = {sample.key: int(sample.pair_id) for sample in trained.split.trained}
         rows = _audit_diffusion.rows(kept, limits, ids)
         kinds = [(row["kind"], row["subject"]) for row in rows if row["pair_id"] is None]
@@ -185,7 +184,7 @@ class TestMembership:
 
     def test_too_few_pairs_are_said_to_be_too_few(self, trained, tiles, model):
         few = dataclasses.replace(trained, split=dataclasses.replace(trained.split, tested=trained.split.tested[:5]))
-        kept = _audit_diffusion.kept(few, set(), model, tiles, [], AuditConfig(generated=2, loss_draws=1), Dedup())
+        kept = _audit_diffusion.kept(few, set(), model, tiles, [], AuditConfig(generated=2, loss_draws=1))
         row = _audit_diffusion.rows(kept, AuditConfig(), {})[0]
         assert row["value"] is None and "not measured: fewer than" in row["detail"]
 

@@ -15,13 +15,13 @@ def pictures(rows):
         "phash": pa.array([row[1] for row in rows], pa.int64()),
         **words,
         "pdq_3": pa.array([row[2] for row in rows], pa.int64()),
-        "colours": pa.nulls(len(rows), pa.binary()),
         "flat": pa.repeat(False, len(rows)),
+        "colours": pa.array([row[3] if row[3:] else None for row in rows], pa.binary()),
     })  # fmt: skip
 
 
-def led(rows, exact=True, phash=1, pdq=2, confirming=None):
-    return leaders(pictures(rows), Closeness(exact, phash, pdq, confirming_radius=confirming)).to_pylist()
+def led(rows, exact=True, phash=1, pdq=2, confirming=None, levels=None):
+    return leaders(pictures(rows), Closeness(exact, phash, pdq, confirming, levels)).to_pylist()
 
 
 def test_a_chain_is_cut_where_it_leaves_its_leader():
@@ -40,10 +40,27 @@ def test_every_kind_of_tie_counts_and_null_is_no_hash():
 
 
 def test_phash_leads_where_pdq_confirms_it():
-    rows = [(None, 0, 0), (None, 1, 0b111), (None, 1, 0b1111), (None, 0, None)]
+    rows = [(None, 0, 0), (None, 1, 0b111), (None, 1, 0b1111), (None, -1, 0b11)]
     assert led(rows) == [0, 0, 0, 0]
-    assert led(rows, confirming=3) == [0, 0, 2, 3]
-    assert led(rows, confirming=4, phash=None) == [0, 1, 1, 3]
+    assert led(rows, confirming=3) == [0, 0, 2, 0]
+    assert led(rows, confirming=4, phash=None) == [0, 1, 1, 0]
+
+
+def test_hashes_lead_where_colours_confirm_them():
+    rows = [
+        (None, 0, 0, grey(9)),
+        (None, 1, -1, grey(12)),
+        (None, -1, 1, grey(12)),
+        (None, 0, 0, grey(99)),
+        (None, 0, 0),
+    ]
+    assert led(rows) == [0, 0, 0, 0, 0]
+    assert led(rows, levels=3) == [0, 0, 0, 3, 4]
+    assert led([*rows, ("a", 5, 5), ("a", -5, -5)], levels=0) == [0, 1, 2, 3, 4, 5, 5]
+
+
+def grey(level):
+    return bytes([level] * 768)
 
 
 def close(a, b, radius):
