@@ -13,12 +13,14 @@ going on could use what was not permitted.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup, chain, task
 
 # By its full name, since a file of a DAG folder is in no package.
+from fairshard.airflow_dags import lineage
 from fairshard.airflow_dags.tasks import (
     NETWORK,
     Changes,
@@ -32,7 +34,20 @@ from fairshard.airflow_dags.tasks import (
     tell,
 )
 
-GROUP = "{{ task.op_kwargs['names'][0] }} to {{ task.op_kwargs['names'][-1] }}"  # what the grid calls a mapped task
+# What the grid calls a mapped task: "0003", or "0000 to 0003".
+GROUP = "{{ (task.op_kwargs['names'][:1] + task.op_kwargs['names'][1:][-1:]) | join(' to ') }}"
+PARTITIONS = """Ask for the pictures of some partitions of hosts.
+
+`fairshard run CONFIG --only fetch --partition NAME ...`"""  # a mapped task has no docs of its function
+ABOUT = {
+    "ingest": "Read the lists into pairs. What is no pair is rejected with a reason.",
+    "consult": "Ask registries, endpoints and hosts what is permitted, before a picture is asked for.",
+    "fetch": "Ask for what the mapped tasks have left, and forget partitions that the config no longer has.",
+    "screen": "Compare pictures with hash lists and creator lists, and judge again with all that fetching has found.",
+    "filter": "Drop what is not worth training on, by caption, language, size and the source's scores.",
+    "dedup": "Keep one pair of every group that shows the same picture, or nearly the same.",
+    "balance": "Cap what one domain, creator, caption, template or cluster of pictures gives.",
+}
 
 
 def curate(
@@ -61,16 +76,22 @@ def curate(
     ) as dag:
         with TaskGroup("fetch", tooltip="Ask for the images") as fetch:
             mapped = partitions.override(pool=crawl_pool).partial(**given).expand(names=groups(**given))
-            chain(mapped, stage.override(task_id="rest", **crawling)("fetch", **given))
+            chain(mapped, _stage("fetch", task_id="rest", **crawling)(**given))
         chain(
             plan(**given),
-            stage.override(task_id="ingest")("ingest", **given),
-            stage.override(task_id="consult", **crawling)("consult", **given),
+            _stage("ingest")(**given),
+            _stage("consult", **crawling)(**given),
             fetch,
-            *(stage.override(task_id=name)(name, **given) for name in ("screen", "filter", "dedup", "balance")),
+            *(_stage(name)(**given) for name in ("screen", "filter", "dedup", "balance")),
             emit.override(**about)(**given),
         )
     return dag
+
+
+def _stage(name: str, **options: Any) -> Any:
+    """The task of a stage, which waits for what its job changes of the config."""
+    doc = f"{ABOUT[name]}\n\n`fairshard run CONFIG --only {name}`"
+    return partial(stage.override(**{"task_id": name, "doc_md": doc, **options}), name)
 
 
 def _params(config: str | None) -> dict[str, Param]:
@@ -98,9 +119,9 @@ def plan(changes: Changes, params: dict[str, Any] | None = None) -> dict[str, in
 
 
 @task(multiple_outputs=False)
-def stage(name: str, changes: Changes, params: dict[str, Any] | None = None) -> dict[str, Any]:
+def stage(name: str, changes: Changes, params: dict[str, Any] | None = None, task: Any = None) -> dict[str, Any]:
     """Run one stage, as `fairshard run CONFIG --only NAME`. Returns its rows, seconds and memory."""
-    return _run_stage(name, changes, params)
+    return _run_stage(name, changes, params, task)
 
 
 @task
@@ -115,10 +136,12 @@ def groups(changes: Changes, params: dict[str, Any] | None = None) -> list[list[
     return [names[start:end] for start, end in pairwise(cuts)]
 
 
-@task(**NETWORK, multiple_outputs=False, map_index_template=GROUP)
-def partitions(names: list[str], changes: Changes, params: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Fetch some partitions, as `fairshard run CONFIG --only fetch --partition NAME ...`."""
-    return _run_stage("fetch", changes, params, names)
+@task(**NETWORK, multiple_outputs=False, map_index_template=GROUP, doc_md=PARTITIONS)
+def partitions(
+    names: list[str], changes: Changes, params: dict[str, Any] | None = None, task: Any = None
+) -> dict[str, Any]:
+    """Ask for the pictures of some partitions of hosts, as `fairshard run CONFIG --only fetch --partition NAME ...`."""
+    return _run_stage("fetch", changes, params, task, names)
 
 
 @task(multiple_outputs=False)
@@ -129,18 +152,21 @@ def emit(
     outlet_events: Any = None,
 ) -> dict[str, Any]:
     """Publish, as `fairshard run CONFIG --only emit`. The event of the asset says where the release is, and its Merkle root."""
-    found = _run_stage("emit", changes, params)
+    found = _run_stage("emit", changes, params, task)
     tell(task, outlet_events, load_job(params, changes).release_dir)
     return found
 
 
 def _run_stage(
-    name: str, changes: Changes, params: dict[str, Any] | None, partitions: Sequence[str] = ()
+    name: str, changes: Changes, params: dict[str, Any] | None, task: Any, partitions: Sequence[str] = ()
 ) -> dict[str, Any]:
     with own_workers(), final():
         from fairshard.pipelines import _run
 
-        found = _run.run(load_job(params, changes), [name], partitions)
+        job = load_job(params, changes)
+        lineage.reads(task, lineage.stage_reads(job, name))
+        found = _run.run(job, [name], partitions)
+    lineage.writes(task, lineage.stage_writes(job, name))
     return next(about for about in found["stages"] if about["stage"] == name)
 
 

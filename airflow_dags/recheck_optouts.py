@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow.sdk import DAG, task
 
+from fairshard.airflow_dags import lineage
 from fairshard.airflow_dags.tasks import (
     Changes,
     config_param,
@@ -62,7 +63,9 @@ def recheck(
         from fairshard.pipelines import recheck as rechecks
         from fairshard.pipelines import takedown
 
-        checked, taken = rechecks.recheck(load_job(params, changes))
+        job = load_job(params, changes)
+        checked, taken = rechecks.recheck(job)
+    lineage.reads(task, [checked, *(job.path(one.path) for one in job.config.registries)])
     logging.getLogger(__name__).info("checked: %s\n%s", checked, takedown.text(taken))
     if taken.release is None:
         raise AirflowSkipException(f"nobody has opted out of {checked}")

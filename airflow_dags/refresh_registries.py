@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow.sdk import DAG, task
 
+from fairshard.airflow_dags import lineage
 from fairshard.airflow_dags.tasks import NETWORK, config_param, final, load_job, new_dag, registries_of
 
 
@@ -34,18 +35,21 @@ def refresh_registries(dag_id: str = "fairshard_refresh_registries", config: str
 
 
 @task(multiple_outputs=False)
-def pull(params: dict[str, Any] | None = None) -> dict[str, int]:
+def pull(params: dict[str, Any] | None = None, task: Any = None) -> dict[str, int]:
     """Get every registry that has `pull_from`. Returns how many there are, and their entries."""
     with final():
         from fairshard.pipelines import pull as pulls
         from fairshard.schemas.errors import StageError
 
-        found = pulls.pull(load_job(params))
+        job = load_job(params)
+        lineage.reads(task, lineage.registries_read(job))
+        found = pulls.pull(job)
     for each in found:
         logging.getLogger(__name__).info(pulls.line(each))
     failed = "; ".join(str(each.error) for each in found if each.error)
     if failed:
         raise StageError("registries", failed, hint="The others are in place")
+    lineage.writes(task, lineage.registries_written(job))
     return {"registries": len(found), "entries": sum(each.rules or 0 for each in found)}
 
 

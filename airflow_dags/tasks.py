@@ -13,6 +13,8 @@ from typing import Any
 
 from airflow.sdk import DAG, Asset, Param
 
+from fairshard.airflow_dags import lineage
+
 NETWORK: dict[str, Any] = {
     "retries": 5,
     "retry_delay": timedelta(minutes=1),
@@ -40,19 +42,19 @@ def release_of(config: str) -> Asset:
 
 
 def new_dag(dag_id: str, description: str, doc: str | None, params: dict[str, Param], options: dict[str, Any]) -> DAG:
-    """A DAG with the defaults of all; ``options`` go first."""
+    """A DAG with the defaults of all; ``options`` go first, and so do those of their ``default_args``."""
     defaults: dict[str, Any] = {
         "description": description,
         "doc_md": doc,
         "schedule": None,
         "catchup": False,  # a run is about the lists and registries of today
         "max_active_runs": 1,  # a work directory has one owner
-        "default_args": LOCAL,
         "tags": ["fairshard"],
         "params": params,
         "auto_register": False,  # importing a factory adds no DAG to the file that imports it
     }
-    return DAG(dag_id, **{**defaults, **options})
+    default_args = {"owner": "fairshard", **LOCAL, **options.get("default_args", {})}
+    return DAG(dag_id, **{**defaults, **options, "default_args": default_args})
 
 
 def config_param(config: str | None) -> Param:
@@ -71,13 +73,14 @@ def load_job(params: Mapping[str, Any] | None, changes: Changes | None = None) -
 
 
 def tell(task: Any, outlet_events: Any, release_dir: str) -> None:
-    """Say in the event of each asset that a task updates where the release is, and which."""
+    """Say in the event of each asset that a task updates, and to OpenLineage, where the release is, and which."""
     from fairshard.pipelines import _manifest
     from fairshard.pipelines._release import Release
 
-    manifest = _manifest.load(Release(release_dir))
-    for asset in task.outlets:
-        outlet_events[asset].extra = {"release": release_dir, "merkle_root": manifest["merkle_root"]}
+    merkle_root = _manifest.load(Release(release_dir))["merkle_root"]
+    for asset in [one for one in task.outlets if isinstance(one, Asset)]:
+        outlet_events[asset].extra = {"release": release_dir, "merkle_root": merkle_root}
+    lineage.writes(task, [release_dir], merkle_root)
 
 
 def told(events: Mapping[Any, Any] | None) -> dict[str, str]:

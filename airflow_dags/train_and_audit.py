@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, chain, task
 
+from fairshard.airflow_dags import lineage
 from fairshard.airflow_dags.tasks import Changes, config_param, final, load_job, new_dag, own_workers, release_of, told
 
 
@@ -43,22 +44,27 @@ def train_and_audit(
 
 
 @task
-def train(changes: Changes, params: dict[str, Any] | None = None, triggering_asset_events: Any = None) -> str:
+def train(
+    changes: Changes, params: dict[str, Any] | None = None, task: Any = None, triggering_asset_events: Any = None
+) -> str:
     """Train on the release, as `fairshard train CONFIG`. Returns the path of the last model's weights."""
     with own_workers(), final():
         from fairshard.pipelines import train as trains
         from fairshard.pipelines import train_diffusion
 
         job = load_job(params, {**changes, **told(triggering_asset_events)})
+        lineage.reads(task, [job.release_dir])
         done = trains.run(job.release_dir, job.run_dir, job.config.train)
+        lineage.writes(task, [job.run_dir])
         if (params or {}).get("trainer") == "diffusion":
             done = train_diffusion.run(job.release_dir, job.run_dir, job.diffusion_dir, job.config.diffusion)
+            lineage.writes(task, [job.diffusion_dir])
         return str(done.checkpoint)
 
 
 @task(multiple_outputs=False)
 def audit(
-    changes: Changes, params: dict[str, Any] | None = None, triggering_asset_events: Any = None
+    changes: Changes, params: dict[str, Any] | None = None, task: Any = None, triggering_asset_events: Any = None
 ) -> dict[str, Any]:
     """Measure memorisation, leakage and later opt-outs, as `fairshard audit CONFIG`. Returns where the table is."""
     from airflow.sdk.exceptions import AirflowFailException
@@ -66,7 +72,10 @@ def audit(
     with own_workers(), final():
         from fairshard.pipelines import audit as audits
 
-        found = audits.run(load_job(params, {**changes, **told(triggering_asset_events)}))
+        job = load_job(params, {**changes, **told(triggering_asset_events)})
+        lineage.reads(task, [job.release_dir, job.run_dir])
+        found = audits.run(job)
+    lineage.writes(task, [str(found.out_dir)])
     for text in audits.summary(found):
         logging.getLogger(__name__).info(text)
     if found.findings:

@@ -4,6 +4,7 @@
       pair/ingest-laion-0.parquet        a table is a folder; a file belongs to one partition of one stage
       _done/ingest/laion-0.json          what was committed, from what, at what cost
       _scratch/                          work in progress, never read by others
+      _lock/                             runs that are at work, on object stores
 
 A partition is written to scratch, moved into its tables, and only then marked. Readers go by the marks, so
 whatever a killed run left behind is never read, and is overwritten by the next. A mark carries a
@@ -29,7 +30,7 @@ import pyarrow.parquet as pq
 
 from ..schemas.errors import ContractError, ReleaseError, StageError
 from ..schemas.tables import TABLES
-from . import _work_lock
+from . import _remote_lock, _work_lock
 from ._clock import ahead
 from ._files import arrow_filesystem, file_system, listed, move, remove_folder
 from ._logs import fields, log
@@ -90,6 +91,7 @@ class Store:
         self.fs, self._base = file_system(root.rstrip("/"))
         # Engines take a path, not every engine a file URL.
         self.root = self._base if "file" in self.fs.protocol else root.rstrip("/")
+        self._lock: _remote_lock.Lock | None = None
 
     @property
     def is_local(self) -> bool:
@@ -136,22 +138,37 @@ class Store:
         return Task(self, stage, partition, fingerprint)
 
     def holder(self) -> str | None:
-        """Who holds the work directory, ``""`` if nobody does; None where that cannot be known. See ``_work_lock``."""
-        return _work_lock.holder(self._base) if self.is_local else None
+        """Who holds the work directory, ``""`` if nobody does; None where that cannot be known."""
+        return _work_lock.holder(self._base) if self.is_local else _remote_lock.holder(self.fs, self._base)
 
     @contextmanager
     def locked(self, alone: bool) -> Iterator[None]:
-        """Hold a local work directory: ``alone``, or beside other runs of single stages. Ends with the process.
+        """Hold the work directory: ``alone``, or beside other runs of single stages.
+
+        On local file systems that ends with the process (``_work_lock``), elsewhere a minute later (``_remote_lock``).
 
         Raises:
             StageError: another run holds it.
         """
         if not self.is_local:
-            yield  # object stores have no locks; schedulers see to it there
+            with _remote_lock.held(self.fs, self._base, self.root, alone) as self._lock:
+                try:
+                    yield
+                finally:
+                    self._lock = None
             return
         self.fs.makedirs(self._base, exist_ok=True)
         with _work_lock.held(self._base, self.root, alone):
             yield
+
+    def require_lock(self) -> None:
+        """Stop a run that has lost the work directory, which can happen on object stores.
+
+        Raises:
+            StageError: it has.
+        """
+        if self._lock:
+            self._lock.require()
 
     def clear_scratch(self) -> None:
         """Remove what a killed run left behind. Only the process that owns the run may call it."""
@@ -258,6 +275,7 @@ class Task:
 
     def _commit(self) -> None:
         store = self.store
+        store.require_lock()
         old = store.mark(self.stage, self.partition)
         if old is not None:
             store._forget(old)

@@ -78,7 +78,7 @@ _WORDS = {
     "failed": "the last run ended with exit code {code}: {error}",
     "killed": "the last run was killed{where}; it was last heard at {heard}",
     "begun": "nobody is at work; partitions were made one by one",
-    "unknown": "whether a run is going on cannot be known: this file system has no locks",
+    "unknown": "whether a run is going on cannot be known: this file system tells no times",
 }
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..schemas.errors import StageError
 from ..schemas.tables import TABLES
 from ._files import file_system, listed
 from ._store import Store
@@ -53,15 +52,10 @@ def gc(work_dir: str, delete: bool = False) -> dict[str, Any]:
 
     Raises:
         ReleaseError: the folder is no work directory.
-        StageError: a run is using it; or it is to be deleted where that cannot be known.
+        StageError: a run is using it.
     """
     status(work_dir)  # refuses what is no work directory
     store = Store(work_dir)
-    if delete and store.holder() is None:
-        raise StageError(
-            store.root, "whether a run is using it cannot be known: this file system has no locks", "a local folder",
-            "Nothing was deleted. Once no run is going on, delete what is listed without --delete by other means",
-        )  # fmt: skip
     with store.locked(alone=True):
         found = sorted([*_scratch(store), *_unmarked(store)], key=lambda one: one.path)
         if delete:

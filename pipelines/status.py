@@ -29,7 +29,7 @@ def status(work_dir: str, now: datetime | None = None) -> dict[str, Any]:
 
     Returns:
         work_dir; state: ``running``, ``done``, ``failed``, ``killed``, ``begun`` (partitions of fetch alone were run) or
-        ``unknown`` (an object store tells nobody whether a run is going on); holder: the process that runs, or null;
+        ``unknown`` (of file systems that tell no times); holder: the process that runs, or null;
         run: what the last one says of itself, or null; stages: one each, see ``_stage``; now: what is being done with its
         rate and estimated end, or null; next: the command that goes on, or null.
 

@@ -8,13 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+from clusters import DEADLINE_S, Cluster, awaited, dask_scheduler, on_spark, spark_standalone
 from conftest import require_java
 from sample_run import NOT_COMPARED
 from test_disturbed_run import differing, make_case, some_pairs
@@ -25,87 +25,18 @@ from fairshard.schemas.tables import TABLES
 
 pytestmark = pytest.mark.slow
 
-DEADLINE_S = 300
-QUICK = "-XX:TieredStopAtLevel=1"  # little is computed, so that the JVM's better compiler does not pay
-
-
-@dataclass
-class Cluster:
-    """A scheduler and two workers, each with its log and a process group of its own."""
-
-    logs: Path
-    address: str = ""
-    started: list[subprocess.Popen] = field(default_factory=list)
-
-    def start(self, *command: str, **env: str) -> Path:
-        log = self.logs / f"{len(self.started)}.log"
-        with log.open("w") as sink:
-            self.started.append(subprocess.Popen(
-                command, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True, cwd=self.logs, env=os.environ | env
-            ))  # fmt: skip
-        return log
-
-    def kill_a_worker(self) -> None:
-        """With all it has started: executors, tasks."""
-        os.killpg(self.started[1].pid, signal.SIGKILL)
-
-    def end(self) -> None:
-        for process in self.started:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def told(log: Path, pattern: str) -> str:
-    """What a log says, waited for."""
-    return awaited(lambda: (found := re.search(pattern, log.read_text())) and found[found.lastindex or 0])
-
-
-def awaited(condition: Callable[[], str | bool | None], process: subprocess.Popen | None = None) -> str:
-    deadline = time.monotonic() + DEADLINE_S
-    while not (found := condition()):
-        assert process is None or process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, "the moment never came"
-        time.sleep(0.02)
-    return str(found)
-
 
 @pytest.fixture
 def spark_cluster(tmp_path) -> Iterator[Cluster]:
-    """A standalone master and two workers of one core each."""
     require_java()
-    import pyspark
-
-    spark_class = str(Path(pyspark.__file__).parent / "bin" / "spark-class")
-    deploy = "org.apache.spark.deploy"
-    cluster = Cluster(tmp_path)
-    try:
-        here = ("--host", "127.0.0.1", "--port", "0", "--webui-port", "0")
-        master = cluster.start(spark_class, f"{deploy}.master.Master", *here, SPARK_DAEMON_JAVA_OPTS=QUICK)
-        cluster.address = told(master, r"spark://127\.0\.0\.1:\d+")
-        here += ("--work-dir", str(tmp_path / "executors"))
-        worker = (spark_class, f"{deploy}.worker.Worker", *here, "--cores", "1", "--memory", "1g", cluster.address)
-        for log in [cluster.start(*worker, SPARK_DAEMON_JAVA_OPTS=QUICK) for _ in range(2)]:
-            told(log, "Successfully registered with master")
+    with spark_standalone(tmp_path) as cluster:
         yield cluster
-    finally:
-        cluster.end()
 
 
 @pytest.fixture
 def dask_cluster(tmp_path) -> Iterator[Cluster]:
-    """A scheduler and two workers of one thread each."""
-    dask = str(Path(sys.executable).with_name("dask"))
-    cluster = Cluster(tmp_path)
-    try:
-        here = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-        cluster.address = told(cluster.start(dask, "scheduler", *here), r"Scheduler at:\s+(tcp://127\.0\.0\.1:\d+)")
-        worker = (dask, "worker", "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard", cluster.address)
-        for log in [cluster.start(*worker) for _ in range(2)]:
-            told(log, r"Registered to:\s+tcp")
+    with dask_scheduler(tmp_path) as cluster:
         yield cluster
-    finally:
-        cluster.end()
 
 
 @pytest.fixture(scope="module")
@@ -180,19 +111,6 @@ def same(one: Path, other: Path) -> bool:
         )  # fmt: skip
         assert left == right, table
     return any((one / "release" / "shards").glob("*.tar"))
-
-
-def on_spark(cluster: Cluster) -> dict[str, str | int | bool]:
-    return {
-        "spark.master": cluster.address,
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.memory": "1g",
-        "spark.executor.memory": "700m",
-        "spark.sql.shuffle.partitions": 2,
-        "spark.sql.codegen.wholeStage": False,
-        "spark.driver.extraJavaOptions": QUICK,
-        "spark.executor.extraJavaOptions": QUICK,
-    }
 
 
 def test_a_spark_cluster_that_loses_a_worker_in_the_middle(filtered, spark_cluster, web, tmp_path):

@@ -14,6 +14,7 @@ import yaml
 from test_disturbed_run import DEADLINE_S, differing, make_case, some_pairs
 
 from fairshard.examples.sample_web.server import SampleWeb
+from fairshard.pipelines import _remote_lock
 from fairshard.pipelines._files import file_system
 from fairshard.pipelines._release import Release
 from fairshard.pipelines._store import Store
@@ -89,6 +90,15 @@ def reads_it(release: str, work: str, config: Path) -> None:
     code, out, _ = ended(fairshard("plan", str(config), "--json"))
     assert code == 0
     assert all(stage["partitions_done"] for stage in json.loads(out)["stages"])
+
+
+def test_a_second_run_is_refused_and_told_of_the_first(config, bucket, monkeypatch):
+    monkeypatch.setattr(_remote_lock, "_BEAT_S", 0.2)
+    with Store(f"{bucket}/a job/work").locked(alone=True):
+        code, _, said = ended(fairshard("run", str(config)))
+    assert code == 2
+    assert said.startswith(f"fairshard: {bucket}/a job/work: another run is using it (process {os.getpid()} on ")
+    assert said.count("\n") == 1
 
 
 NO_KEYS = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_EC2_METADATA_DISABLED": "true"}

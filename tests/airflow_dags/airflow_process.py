@@ -22,14 +22,19 @@ BIN = Path(sys.executable).parent
 
 def settings(home: Path, dags_folder: str = airflow_dags.__path__[0]) -> dict[str, str]:
     """Environment of an Airflow whose database was just made."""
-    found = os.environ | {
+    found = without_database(home, dags_folder)
+    subprocess.run([BIN / "airflow", "db", "migrate"], env=found, check=True, capture_output=True)
+    return found
+
+
+def without_database(home: Path, dags_folder: str = airflow_dags.__path__[0]) -> dict[str, str]:
+    """The same for what asks for none."""
+    return os.environ | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": dags_folder,
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
     }
-    subprocess.run([BIN / "airflow", "db", "migrate"], env=found, check=True, capture_output=True)
-    return found
 
 
 class Airflow:

@@ -18,6 +18,7 @@ if find_spec("airflow") is None:  # it is not imported here: that would make fol
     pytest.skip("needs the extra [airflow]", allow_module_level=True)
 
 DAGS = ["fairshard_curate", "fairshard_recheck_optouts", "fairshard_refresh_registries", "fairshard_train_and_audit"]
+LISTS = ["pairs.parquet", "more.csv", "pages.warc.gz"]
 ALONE = ["plan", "ingest", "consult", "fetch.groups", "fetch.rest", "screen", "filter", "dedup", "balance", "emit"]
 
 
@@ -28,8 +29,16 @@ def web():
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    return settings(tmp_path_factory.mktemp("airflow"))
+def events(tmp_path_factory) -> Path:
+    """The file that OpenLineage's provider, where installed, writes its events to."""
+    return tmp_path_factory.mktemp("lineage") / "events"
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory, events):
+    transport = {"type": "file", "log_file_path": str(events), "append": True}
+    told = {"AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport)}
+    return settings(tmp_path_factory.mktemp("airflow")) | told
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +79,26 @@ def test_a_run_makes_a_release(first_run, job):
     assert (job.parent / "release/manifest.json").exists()
     verified = fairshard("verify", job.parent / "release")
     assert (verified.exit_code, verified.output) == (0, "0 findings\n")
+
+
+@pytest.mark.skipif(find_spec("openlineage") is None, reason="needs apache-airflow-providers-openlineage")
+def test_lineage_goes_from_the_lists_to_the_release(first_run, events, job):
+    told = [json.loads(line) for line in events.read_text().splitlines() if line]
+    ends = {event["job"]["name"].partition(".")[2]: event for event in told if event["eventType"] == "COMPLETE"}
+
+    def names(task: str, which: str) -> set[str]:
+        assert all(one["namespace"] == "file" for one in ends[task][which])
+        return {one["name"] for one in ends[task][which]}
+
+    work = str(job.parent / "work")
+    assert names("ingest", "inputs") == {str(FOLDER / name) for name in LISTS}
+    assert names("ingest", "outputs") == {f"{work}/pair", f"{work}/rejected", f"{work}/signal"}
+    assert str(FOLDER / "registries/domains.txt") in names("consult", "inputs")
+    assert names("fetch.partitions", "outputs") >= {f"{work}/image", f"{work}/dropped"}
+    assert names("emit", "outputs") == {f"{work}/sample", f"{work}/shard", str(job.parent / "release")}
+    (release,) = [one for one in ends["emit"]["outputs"] if one["name"] == str(job.parent / "release")]
+    manifest = json.loads((job.parent / "release/manifest.json").read_text())
+    assert release["facets"]["version"]["datasetVersion"] == manifest["merkle_root"]
 
 
 def test_another_run_asks_for_nothing_and_changes_nothing(first_run, airflow, job, web):

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from sample_run import run_sample
 
-from fairshard.pipelines import explain
+from fairshard.pipelines import _remote_lock, explain
 from fairshard.pipelines._store import Store
 from fairshard.pipelines.cli import main
 from fairshard.pipelines.gc import gc
@@ -64,12 +64,17 @@ def test_a_run_that_is_going_on_loses_nothing(sample, littered):
     assert all((littered / name).exists() for name in GARBAGE)
 
 
-def test_an_object_store_is_listed_alone():
+def test_an_object_store_is_cleared_as_a_folder_is(monkeypatch):
+    monkeypatch.setattr(_remote_lock, "_BEAT_S", 0.1)
+    monkeypatch.setattr(_remote_lock, "_LOOK_S", 0.1)
     store = Store("memory://gc-work")
     with store.task("ingest", "all", "f"):
         pass
     store.fs.pipe_file("/gc-work/_scratch/fetch-0000-01234567/work.tar", b"12345")
     assert [(one.path, one.bytes) for one in gc(store.root)["files"]] == [("_scratch/fetch-0000-01234567/work.tar", 5)]
-    with pytest.raises(StageError, match=r"this file system has no locks.* Nothing was deleted"):
+    with store.locked(alone=False), pytest.raises(StageError, match="another run is using it"):
         gc(store.root, delete=True)
     assert store.fs.exists("/gc-work/_scratch/fetch-0000-01234567/work.tar")
+    gc(store.root, delete=True)
+    assert not store.fs.exists("/gc-work/_scratch/fetch-0000-01234567/work.tar")
+    assert len(store.marks("ingest")) == 1

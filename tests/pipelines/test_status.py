@@ -195,13 +195,15 @@ def test_it_may_be_asked_while_markers_are_replaced_and_runs_begin(store):
     assert broken == []
 
 
-def test_an_object_store_tells_nobody_who_is_at_work():
+def test_an_object_store_tells_who_is_at_work():
     store = Store(f"memory://status-{datetime.now(UTC).timestamp()}/work")
-    ran(store, "ingest").begin("consult")
-    found = status(store.root)
-    assert (found["state"], states(found)) == ("unknown", {"ingest": "done", "consult": "running"})
-    assert "whether a run is going on cannot be known" in said(store)
-    state = ran(store, "ingest")
+    with store.locked(alone=True):
+        state = ran(store, "ingest")
+        state.begin("consult")
+        found = status(store.root)
+        assert (found["state"], states(found)) == ("running", {"ingest": "done", "consult": "running"})
+        assert found["holder"].startswith("process ")
+    assert status(store.root)["state"] == "killed"
     state.end()
     assert status(store.root)["state"] == "done"
 
