@@ -78,8 +78,7 @@ def style(folder: str | Path, release_dir: str, run_dir: str | Path, minimum: in
     Raises:
         MissingExtra: [train] is not installed.
         InputError: no such folder, no picture in it, or fewer than two creators with so many pictures.
-        ReleaseError: not a finished release, no finished run, or a run on another release.
-        Refused: a shard is not the one that the manifest names.
+        ReleaseError: not a finished release, one that does not verify, no finished run, or a run on another release.
         StageError: the checkpoint cannot be loaded.
     """
     _clip_embed.check_installed()

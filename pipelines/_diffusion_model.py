@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..schemas import typed_yaml
 from ..schemas.diffusion_config import DiffusionConfig
-from ..schemas.errors import Refused, ReleaseError, StageError
+from ..schemas.errors import ReleaseError, StageError
 from ._clip_model import ClipModel, of_run
 from ._released import read_release
 from ._trained import run_record
@@ -122,8 +122,8 @@ def load(run_dir: str | Path, release_dir: str | Path | None = None, device: str
         device: of torch.
 
     Raises:
-        ReleaseError: no finished run of this trainer, or one on another release.
-        Refused: the text tower in the folder is not the one that the record names.
+        ReleaseError: no finished run of this trainer, one on another release, or one whose text tower is not the one that
+            the record names.
         StageError: the weights cannot be loaded.
     """
     from safetensors.torch import load_file
@@ -165,12 +165,11 @@ def text_tower(folder: Path, record: dict[str, Any]) -> ClipModel:
     """The CLIP model whose text tower the run used, from the copy in its folder.
 
     Raises:
-        ReleaseError: it is not there.
-        Refused: it is not the one that the record names.
+        ReleaseError: it is not there, or not the one that the record names.
     """
     clip = of_run(folder / TEXT_ENCODER, run_record(folder / TEXT_ENCODER))
     if clip.sha256() != record["text_encoder"]["sha256"]:
-        raise Refused(
+        raise ReleaseError(
             clip.checkpoint, f"has sha256 {clip.sha256()}", f"{record['text_encoder']['sha256']}, as run.json says"
         )
     return clip

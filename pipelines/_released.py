@@ -1,21 +1,21 @@
-"""The samples of a release, read from its shards once each shard has shown the hash its manifest gives.
+"""The samples of a release, read from its shards once every file has shown the hash that its manifest gives.
 
-READS manifest.json and the .tar files listed in it; nothing that merely lies beside them.
+READS manifest.json and the files listed in it; nothing that merely lies beside them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO, cast
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
-from ..schemas.errors import Refused, ReleaseError
+from ..schemas.errors import ReleaseError
+from ._manifest import merkle_root
 
 # No "..", and none of the braces, colons and dollar signs that webdataset would expand in a shard's name.
 SHARD_NAME = re.compile(r"shards/\w[\w.-]*\.tar")
@@ -75,7 +75,7 @@ def read_release(folder: str | Path) -> Release:
     """A release by its manifest.
 
     Raises:
-        ReleaseError: no manifest, one that cannot be read, or one that lists no shard.
+        ReleaseError: no manifest, one that cannot be read or lists no shard, or one whose files are not those of its root.
     """
     path = Path(folder) / "manifest.json"
     try:
@@ -89,16 +89,20 @@ def read_release(folder: str | Path) -> Release:
     )
     if not shards:
         raise ReleaseError(str(path), "lists no shard", "files named shards/*.tar")
+    _check_root(manifest, path)
     return Release(Path(folder), hashlib.sha256(content).hexdigest(), shards, manifest)
 
 
 def verified_samples(release: Release) -> list[Sample]:
-    """Every sample of a release, in the order of the shards.
+    """Every sample of a release, in the order of the shards, after every file that the manifest lists was hashed.
 
     Raises:
-        Refused: a shard is missing, or is not the one that the manifest names.
-        ReleaseError: a shard is no tar, a sample lacks its picture or its caption, or a key comes twice.
+        ReleaseError: a file is missing or is not the one that the manifest names; a shard is no tar; a sample lacks its
+            picture or its caption; or a key comes twice.
     """
+    manifest = release.folder / "manifest.json"
+    for name, entry in release.manifest["files"].items():
+        _check_file(release.folder, name, _sha256(entry, manifest, name))
     samples = [sample for shard in release.shards for sample in _shard_samples(release.folder, shard)]
     seen: set[str] = set()
     for sample in samples:
@@ -125,27 +129,43 @@ def _sha256(entry: Any, path: Path, name: str) -> str:
     return digest
 
 
+def _check_root(manifest: dict[str, Any], path: Path) -> None:
+    """Refuse files that are not those of the root, where one is stated; releases of others may have none."""
+    stated = manifest.get("merkle_root")
+    blank = {"sha256": None, "bytes": None}
+    files = {name: blank | entry for name, entry in manifest["files"].items() if isinstance(entry, dict)}
+    if stated is not None and stated != merkle_root(files):
+        raise ReleaseError(
+            f"{path}: merkle_root", str(stated)[:64], "that of its files", "Run `fairshard verify` on it"
+        )
+
+
+def _check_file(folder: Path, name: str, expected: str) -> None:
+    """Refuse a file that is not the one that was released. A name that leads elsewhere is never opened."""
+    path, parts = folder / name, PurePosixPath(name)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise ReleaseError(str(folder / "manifest.json"), f"lists '{name}'", "files of the release")
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ReleaseError(
+            str(path), f"cannot be read ({error.strerror})", "the file that manifest.json lists"
+        ) from error
+    if found != expected:
+        raise ReleaseError(str(path), f"has sha256 {found}", f"{expected}, as manifest.json says",
+                           "It is not the file that was released: emit the release again or fetch it afresh")  # fmt: skip
+
+
 def _shard_samples(folder: Path, shard: Shard) -> Iterator[Sample]:
     path = folder / shard.path
     try:
         with path.open("rb") as file:
-            _check_hash(file, path, shard.sha256)
-            file.seek(0)
             yield from _samples(file, path, shard.path)
     except OSError as error:
-        raise Refused(str(path), f"cannot be read ({error.strerror})", "the shard that the manifest lists") from error
-
-
-def _check_hash(file: BinaryIO, path: Path, expected: str) -> None:
-    # file_digest reads in blocks; its annotation asks for more of the file than it uses.
-    found = hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
-    if found != expected:
-        raise Refused(
-            str(path),
-            f"has sha256 {found}",
-            f"{expected}, as manifest.json says",
-            "The shard is not the one that was released. Emit the release again or fetch it afresh",
-        )
+        raise ReleaseError(
+            str(path), f"cannot be read ({error.strerror})", "the shard that manifest.json lists"
+        ) from error
 
 
 def _samples(file: BinaryIO, path: Path, shard: str) -> Iterator[Sample]:

@@ -12,7 +12,7 @@ _NO_MEMORY = ("MemoryError", "OutOfMemoryError", "can't allocate memory", "not e
               "Cannot allocate memory", "out of memory", "failed to map segment")  # fmt: skip
 _OTHERS = ("Error(s) in loading state_dict", "loaded state dict", "PytorchStreamReader", "UnpicklingError",
            "KeyError: 'state_dict'")  # fmt: skip
-_KIND = re.compile(r"^(StageError|ReleaseError|Refused|FloatingPointError): ")
+_KIND = re.compile(r"^(StageError|ReleaseError|FloatingPointError): ")
 
 
 def trainer_failed(code: int, said: str, log_tail: str, out: str, log: str) -> StageError:

@@ -58,8 +58,7 @@ def run(
     Raises:
         MissingExtra: [train] is not installed.
         InputError: no captions, a folder that holds something, or a setting out of range.
-        ReleaseError: no finished run of the diffusion trainer.
-        Refused, StageError: see ``_diffusion_model.load``.
+        ReleaseError, StageError: see ``_diffusion_model.load``.
     """
     for module in ("torch", "diffusers", "open_clip", "safetensors"):
         if find_spec(module) is None:

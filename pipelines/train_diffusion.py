@@ -5,7 +5,7 @@ their captions. What reads the captions is the text tower of the CLIP run of the
 trained on the same release, by the hash of its manifest: no other checkpoint can be named, so nothing in the model has
 training data that is not stated. The run folder holds a copy of that tower.
 
-Held out are the pairs that the CLIP run held out, so neither part has seen them. Before anything is trained every shard
+Held out are the pairs that the CLIP run held out, so neither part has seen them. Before anything is trained every file
 is hashed and compared with the manifest. A finished run is left as it is if release, tower and configuration are the
 same; a killed one goes on from the last finished epoch to the same losses.
 """
@@ -70,8 +70,7 @@ def run(release_dir: str | Path, clip_dir: str | Path, out_dir: str | Path, conf
     Raises:
         MissingExtra: [train] is not installed.
         ConfigError: a value out of range, or a device that is not there.
-        ReleaseError: not a release, one too small for the configuration, or no CLIP run on it.
-        Refused: a shard is not the one that the manifest names.
+        ReleaseError: not a release, one that does not verify or is too small for the configuration, or no CLIP run on it.
         StageError: the trainer failed, or the folder holds another's checkpoints.
     """
     started = time.monotonic()

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fairshard.pipelines import _markdown, _model_papers, train
-from fairshard.schemas.errors import ConfigError, MissingExtra, Refused, ReleaseError, StageError
+from fairshard.schemas.errors import ConfigError, MissingExtra, ReleaseError, StageError
 from fairshard.schemas.train_config import Augmentation, TrainConfig
 
 pytest.importorskip("open_clip_train", reason="needs the extra [train]")
@@ -235,7 +235,33 @@ def test_a_shard_that_was_changed_is_refused(tmp_path):
     with (folder / "shards/00000.tar").open("r+b") as shard:
         shard.seek(600)
         shard.write(b"\x00\x01")
-    with pytest.raises(Refused, match=r"00000\.tar: has sha256 .*; expected .* as manifest.json says"):
+    with pytest.raises(match=r"00000\.tar: has sha256 .*; expected .* as manifest.json says"):
+        train.run(folder, tmp_path / "run", QUICK)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda files: files["pairs.parquet"].update(sha256="0" * 64), r"pairs\.parquet: has sha256 .* as manifest"),
+        (
+            lambda files: files.update({"tables/x": {"sha256": "", "bytes": 0}}),
+            r"tables/x: cannot be read \(No such file",
+        ),
+        (lambda files: files.update({"../x": {"sha256": "", "bytes": 0}}), r"manifest\.json: lists '\.\./x'"),
+    ],
+)
+def test_a_release_is_trained_on_only_if_all_of_it_verifies(edit, message, tmp_path):
+    folder = write_release(tmp_path / "release", drawn_samples(60))
+    (folder / "pairs.parquet").write_bytes(b"rows")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["pairs.parquet"] = {"sha256": hashlib.sha256(b"rows").hexdigest(), "bytes": 4}
+    edit(manifest["files"])
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ReleaseError, match=message):
+        train.run(folder, tmp_path / "run", QUICK)
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"merkle_root": "00"}))
+    with pytest.raises(ReleaseError, match="merkle_root: 00; expected that of its files"):
         train.run(folder, tmp_path / "run", QUICK)
     assert not (tmp_path / "run").exists()
 
@@ -243,7 +269,7 @@ def test_a_shard_that_was_changed_is_refused(tmp_path):
 def test_a_shard_that_is_missing_is_refused(tmp_path):
     folder = write_release(tmp_path / "release", drawn_samples(60), per_shard=30)
     (folder / "shards/00001.tar").unlink()
-    with pytest.raises(Refused, match=r"00001\.tar: cannot be read"):
+    with pytest.raises(match=r"00001\.tar: cannot be read"):
         train.run(folder, tmp_path / "run", QUICK)
 
 
