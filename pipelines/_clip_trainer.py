@@ -186,7 +186,8 @@ def write_weights(job: Job) -> None:
     named = ((name.removeprefix("module."), tensor) for name, tensor in last["state_dict"].items())
     weights = {name: tensor.contiguous() for name, tensor in named if not name.startswith(f"{PROJECTION}.")}
     partial = Path(job.out_dir, f"{job.weights}.tmp")
-    save_file(weights, partial, metadata={"format": "pt", "release_manifest_sha256": job.manifest_sha256})
+    # A second entry would come in any order: equal runs leave equal bytes.
+    save_file(weights, partial, metadata={"release_manifest_sha256": job.manifest_sha256})
     partial.replace(Path(job.out_dir, job.weights))
 
 

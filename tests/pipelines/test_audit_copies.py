@@ -135,6 +135,21 @@ class TestAlike:
         again = CliRunner().invoke(main, arguments)
         assert again.exit_code == 1 and json.loads(again.stdout) == rows
 
+    def test_a_picture_counts_once_in_the_total_of_the_command(self, sample, generated, model):
+        arguments = [
+            "audit",
+            "images",
+            str(generated),
+            "--release",
+            str(sample.release),
+            "--model",
+            model,
+            "--side",
+            "64",
+        ]
+        last = CliRunner().invoke(main, arguments).output.splitlines()[-1]
+        assert last == "2 of 5 with a finding, 2 not compared"
+
     def test_kept_vectors_of_another_model_are_made_anew(self, sample, model, tmp_path):
         release, shards = Release(str(sample.release)), ["shards/00000.tar"]
         sizes = []

@@ -160,7 +160,8 @@ def test_killed_and_resumed_it_ends_where_an_uninterrupted_run_ends(release, wit
     assert trainers and not (out / f"checkpoints/epoch_{config.epochs}.pt").exists()
     resumed = train.run(release, out, config)
     assert 0 < resumed.record["resumed_after_epoch"] < config.epochs
-    assert (out / "metrics.jsonl").read_bytes() == (whole.out_dir / "metrics.jsonl").read_bytes()
+    for name in ("metrics.jsonl", "model.safetensors"):
+        assert (out / name).read_bytes() == (whole.out_dir / name).read_bytes(), name
     assert resumed.record["retrieval"] == whole.record["retrieval"]
 
 
