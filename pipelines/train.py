@@ -46,6 +46,7 @@ from ._run_folder import (
     facts,
     finish,
     is_finished,
+    log_losses,
     result,
     write_json,
 )
@@ -102,6 +103,7 @@ def run(release_dir: str | Path, out_dir: str | Path, config: TrainConfig) -> Tr
         **_record(release, split, config, said, rows, directions),
     }
     _model_papers.write(out, record, release.manifest)
+    log_losses(record)
     _log_result(directions)
     return finish(out, record, ("features.npz", *SCRATCH))
 

@@ -40,6 +40,7 @@ from ._run_folder import (
     facts,
     finish,
     is_finished,
+    log_losses,
     result,
     write_json,
 )
@@ -107,8 +108,7 @@ def run(release_dir: str | Path, clip_dir: str | Path, out_dir: str | Path, conf
         **_record(trained, config, device, tower, said, rows),
     }
     _model_papers.write(out, record, release.manifest)
-    loss, rate = record["loss"], record["pictures_per_s"]
-    log.info("train: loss %.4f, held out %.4f; %.1f pictures/s", loss["last_epoch"], loss["held_out"], rate)
+    log_losses(record)
     return finish(out, record, SCRATCH)
 
 
@@ -218,5 +218,4 @@ def _record(trained: Trained, config: DiffusionConfig, device: str, tower: dict[
         "model": {"architecture": UNET, "initialised_from": "random weights", "parameters": said["parameters"]},
         "device": device,
         "pictures_shown": said["pictures"],
-        "pictures_per_s": round(said["pictures"] / max(said["training_s"], 1e-9), 1),
     }

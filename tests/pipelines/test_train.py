@@ -100,6 +100,7 @@ def test_the_record_names_the_release_and_counts_every_sample(release, finished)
     assert counts["trained"] == 200 - len(held_out) == sum(shard["trained"] for shard in record["release"]["shards"])
     shared = record["shared_by_trained_and_tested"]
     assert (shared["keys"], shared["pairs"], shared["pictures"]) == (0, 0, 0)
+    assert record["pictures_per_s"] > 0
 
 
 def test_held_out_retrieval_is_beyond_chance(finished):
@@ -203,7 +204,7 @@ def test_the_loader_passes_over_what_is_held_out(tmp_path, monkeypatch):
     monkeypatch.chdir(write_release(tmp_path / "release", samples, per_shard=30))
     for module, name in ((data, "get_wds_dataset"), (data, "filter_no_caption_or_no_image"), (data, "log_and_continue"),
                          (data, "tarfile_to_samples_nothrow"), (data.wds, "shuffle"), (main, "train_one_epoch"),
-                         (main, "evaluate")):  # fmt: skip
+                         (main, "evaluate"), (main, "create_model_and_transforms")):  # fmt: skip
         monkeypatch.setattr(module, name, getattr(module, name))
     held_out = [f"{n:09d}" for n in range(10, 22)]
     job = SimpleNamespace(held_out=held_out, tested=held_out[:10], seed=0, canaries=0, caption_dropout=0.0,
@@ -220,6 +221,22 @@ def test_the_loader_passes_over_what_is_held_out(tmp_path, monkeypatch):
 
     assert seen(is_train=True) == set(range(60)) - set(range(10, 22))
     assert seen(is_train=False) == set(range(10, 20))
+
+
+def test_text_towers_of_others_begin_from_random_weights_too(monkeypatch):
+    from open_clip_train import data, main
+
+    from fairshard.pipelines import _clip_trainer
+
+    for module, name in ((data, "get_wds_dataset"), (data, "log_and_continue"), (data, "tarfile_to_samples_nothrow"),
+                         (data.wds, "shuffle"), (main, "train_one_epoch"), (main, "evaluate")):  # fmt: skip
+        monkeypatch.setattr(module, name, getattr(module, name))
+    # Their library is not there; open_clip would ask it for weights unless told not to.
+    monkeypatch.setattr(main, "create_model_and_transforms", lambda *names, **asked: (names, asked))
+    job = SimpleNamespace(held_out=[], tested=[], canaries=0, caption_dropout=0.0, self_supervision=0.0, device="cpu")
+    _clip_trainer.adapt_open_clip(job, None)  # type: ignore[arg-type]
+    made = main.create_model_and_transforms("roberta-ViT-B-32", "", output_dict=True)
+    assert made == (("roberta-ViT-B-32", ""), {"pretrained_text": False, "output_dict": True})
 
 
 def test_a_held_out_copy_of_a_trained_picture_is_not_tested():
