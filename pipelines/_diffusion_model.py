@@ -156,7 +156,8 @@ def diffusion_record(folder: Path) -> dict[str, Any]:
         ReleaseError: there is none, or it is another trainer's.
     """
     record = run_record(folder)
-    if record.get("trainer") != TRAINER or not isinstance(record.get("text_encoder"), dict):
+    encoder = record.get("text_encoder")
+    if record.get("trainer") != TRAINER or not isinstance(encoder, dict) or "sha256" not in encoder:
         raise ReleaseError(str(folder / "run.json"), "is of another trainer", "a run of the diffusion trainer", _TRAIN)
     return record
 

@@ -11,11 +11,12 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..schemas.errors import ReleaseError
-from ._manifest import merkle_root
+from . import _release
+from ._manifest import merkle_root, require_unchanged
 
 # No "..", and none of the braces, colons and dollar signs that webdataset would expand in a shard's name.
 SHARD_NAME = re.compile(r"shards/\w[\w.-]*\.tar")
@@ -83,10 +84,8 @@ def read_release(folder: str | Path) -> Release:
     except OSError as error:
         raise ReleaseError(str(path), f"cannot be read ({error.strerror})", "the manifest of a release") from error
     manifest = _manifest(content, path)
-    files = manifest["files"]
-    shards = tuple(
-        Shard(name, _sha256(entry, path, name)) for name, entry in sorted(files.items()) if SHARD_NAME.fullmatch(name)
-    )
+    files = {name: _sha256(entry, path, name) for name, entry in sorted(manifest["files"].items())}
+    shards = tuple(Shard(name, sha256) for name, sha256 in files.items() if SHARD_NAME.fullmatch(name))
     if not shards:
         raise ReleaseError(str(path), "lists no shard", "files named shards/*.tar")
     _check_root(manifest, path)
@@ -100,9 +99,7 @@ def verified_samples(release: Release) -> list[Sample]:
         ReleaseError: a file is missing or is not the one that the manifest names; a shard is no tar; a sample lacks its
             picture or its caption; or a key comes twice.
     """
-    manifest = release.folder / "manifest.json"
-    for name, entry in release.manifest["files"].items():
-        _check_file(release.folder, name, _sha256(entry, manifest, name))
+    require_unchanged(_release.Release(str(release.folder)), release.manifest)
     samples = [sample for shard in release.shards for sample in _shard_samples(release.folder, shard)]
     seen: set[str] = set()
     for sample in samples:
@@ -131,30 +128,11 @@ def _sha256(entry: Any, path: Path, name: str) -> str:
 
 def _check_root(manifest: dict[str, Any], path: Path) -> None:
     """Refuse files that are not those of the root, where one is stated; releases of others may have none."""
-    stated = manifest.get("merkle_root")
-    blank = {"sha256": None, "bytes": None}
-    files = {name: blank | entry for name, entry in manifest["files"].items() if isinstance(entry, dict)}
-    if stated is not None and stated != merkle_root(files):
+    stated, files = manifest.get("merkle_root"), manifest["files"]
+    if stated is not None and stated != merkle_root({name: {"bytes": None, **fact} for name, fact in files.items()}):
         raise ReleaseError(
             f"{path}: merkle_root", str(stated)[:64], "that of its files", "Run `fairshard verify` on it"
         )
-
-
-def _check_file(folder: Path, name: str, expected: str) -> None:
-    """Refuse a file that is not the one that was released. A name that leads elsewhere is never opened."""
-    path, parts = folder / name, PurePosixPath(name)
-    if parts.is_absolute() or ".." in parts.parts:
-        raise ReleaseError(str(folder / "manifest.json"), f"lists '{name}'", "files of the release")
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ReleaseError(
-            str(path), f"cannot be read ({error.strerror})", "the file that manifest.json lists"
-        ) from error
-    if found != expected:
-        raise ReleaseError(str(path), f"has sha256 {found}", f"{expected}, as manifest.json says",
-                           "It is not the file that was released: emit the release again or fetch it afresh")  # fmt: skip
 
 
 def _shard_samples(folder: Path, shard: Shard) -> Iterator[Sample]:

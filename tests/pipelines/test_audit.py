@@ -298,6 +298,16 @@ class TestImages:
         with pytest.raises(InputError, match="holds 1 files, and none is a picture"):
             audit.images(tmp_path, str(sample.release))
 
+    @pytest.mark.parametrize("file", ["pairs/00000.parquet", "tables/image-00000.parquet"])
+    def test_tables_that_were_changed(self, sample, tmp_path, file):
+        shutil.copytree(sample.release, tmp_path / "release")
+        with (tmp_path / "release" / file).open("ab") as damaged:
+            damaged.write(b"\0")
+        (tmp_path / "a.txt").write_text("a line")
+        for form in (audit.images, audit.text):
+            with pytest.raises(ReleaseError, match=r"has sha256 .* as manifest\.json says"):
+                form(tmp_path if form is audit.images else tmp_path / "a.txt", str(tmp_path / "release"))
+
 
 class TestText:
     def test_whole_captions_and_long_runs(self, sample, tmp_path):

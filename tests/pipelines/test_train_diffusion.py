@@ -202,6 +202,9 @@ def test_generated_pictures_are_listed_and_marked(finished, tmp_path):
     assert [line["caption"] for line in lines] == ["a red circle", "ein roter Kreis: ä"]
     assert {line["model_sha256"] for line in lines} == {made.model_sha256}
     assert b"trainedAlgorithmicMedia" in (tmp_path / "made/000000.png").read_bytes()
+    with pytest.raises(StageError, match=r"made/000000\.png/x: cannot be written \(Not a directory\)"):
+        generate.run(finished.out_dir, tmp_path / "captions.txt", tmp_path / "made/000000.png/x")
+    assert sorted(path.name for path in (tmp_path).iterdir()) == ["captions.txt", "made"]
     with pytest.raises(InputError, match="made: is no empty folder"):
         generate.run(finished.out_dir, tmp_path / "captions.txt", tmp_path / "made")
 
