@@ -188,7 +188,7 @@ def test_two_processes_train_together_in_mixed_precision_on_accumulated_batches(
 
 
 def wait_for(condition) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not condition():
         assert time.monotonic() < deadline, "gave up waiting"
         time.sleep(0.02)
