@@ -55,11 +55,11 @@ def alike(
 
     Raises:
         InputError: no such folder, or nothing in it.
-        ReleaseError: not a finished release, or a shard of it that cannot be read.
+        ReleaseError: not a finished release, or one with a shard that is not the one that the manifest names.
         StageError: the model fails.
     """
     files, release = picture_files(Path(folder)), Release(release_dir)
-    _manifest.load(release)
+    _manifest.require_unchanged(release, _manifest.load(release), "shards/", "pairs/")
     threshold = similarity if similarity is not None or model.kind == "CLIP" else SSCD_SIMILARITY
     vectors, errors = _vectors(files, model)
     catalog = open_release(release_dir)

@@ -57,10 +57,13 @@ def images(folder: str | Path, release_dir: str) -> list[Row]:
 
     Raises:
         InputError: no such folder, or no picture in it.
-        ReleaseError: not a finished release.
+        ReleaseError: not a finished release, or one with a table that is not the one that the manifest names.
     """
     files = picture_files(Path(folder))
-    policy = _manifest.load(Release(release_dir))["policy"]
+    release = Release(release_dir)
+    manifest = _manifest.load(release)
+    _manifest.require_unchanged(release, manifest, "pairs/", "tables/")
+    policy = manifest["policy"]
     catalog = open_release(release_dir)
     looks = _looks(catalog, policy)
     digests = {name: hashlib.sha256(picture_bytes(path)).hexdigest() for name, path in files.items()}

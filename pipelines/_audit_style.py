@@ -72,14 +72,13 @@ def style(folder: str | Path, release_dir: str, run_dir: str | Path, minimum: in
         ``audit`` rows of the kind ``style``: first ``all``, how often real pictures find their own creator, which says
         what the model can tell at all, with chance as the threshold; then each creator who is nearest to any picture,
         as ``creator NAME``, with the share of the pictures, a finding from the share on which chance reaches in one set
-        of a hundred; then each file with its nearest creators, value the cosine similarity to the nearest, null where
+        of a hundred, its threshold, null where so few pictures never are one; then each file with its nearest creators, value the cosine similarity to the nearest, null where
         it is no picture.
 
     Raises:
         MissingExtra: [train] is not installed.
         InputError: no such folder, no picture in it, or fewer than two creators with so many pictures.
-        ReleaseError: not a finished release, no finished run, or a run on another release.
-        Refused: a shard is not the one that the manifest names.
+        ReleaseError: not a finished release, one that does not verify, no finished run, or a run on another release.
         StageError: the checkpoint cannot be loaded.
     """
     _clip_embed.check_installed()
@@ -129,11 +128,13 @@ def _shares(names: list[str], by: Centroids, counts: NDArray[np.int64], total: i
     for place in sorted(np.flatnonzero(counts), key=lambda at: (-counts[at], names[at])):
         count, chance = int(counts[place]), float(chances[place])
         least = unlikely_count(total, chance, _LEVEL / len(names))
+        tells = "" if least <= total else "so few pictures tell nothing. "
         detail = (
             f"nearest of all creators to {count} of {total} pictures; by chance to at most {chance:.2%}, as of real "
-            "pictures by others. Likeness, not a finding of law"
+            f"pictures by others. {tells}Likeness, not a finding of law"
         )
-        yield row("style", f"creator {names[place]}", count / total, least / total, count >= least, detail)
+        limit = None if tells else least / total
+        yield row("style", f"creator {names[place]}", count / total, limit, count >= least, detail)
 
 
 def _file_row(file: str, likeness: NDArray[np.floating] | None, names: list[str]) -> Row:

@@ -47,10 +47,11 @@ def text(file: str | Path, release_dir: str) -> list[Row]:
 
     Raises:
         InputError: no such file, not UTF-8, or nothing in it.
-        ReleaseError: not a finished release.
+        ReleaseError: not a finished release, or one with a table that is not the one that the manifest names.
     """
     lines = _lines(Path(file))
-    _manifest.load(Release(release_dir))
+    release = Release(release_dir)
+    _manifest.require_unchanged(release, _manifest.load(release), "pairs/", "tables/")
     search = _Search(lines)
     for batch in open_release(release_dir).batches(_CAPTIONS, _BATCH_ROWS):
         search.look(batch.column("pair_id"), batch.column("caption").cast(pa.string()))

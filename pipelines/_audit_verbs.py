@@ -155,11 +155,14 @@ COMMANDS = {audit.name: audit}
 def _print_audit(rows: list[Row], as_json: bool) -> None:
     from . import audit as audits
 
-    found = sum(row["finding"] for row in rows)
+    # Of a picture there may be two rows, by hashes and by a model.
+    subjects = {row["subject"] for row in rows}
+    found = {row["subject"] for row in rows if row["finding"]}
+    compared = {row["subject"] for row in rows if row["value"] is not None}
     if as_json:
         print_json(rows)
     else:
         for row in rows:
             click.echo(audits.line(row))
-        click.echo(f"{found} of {len(rows)} with a finding, {sum(row['value'] is None for row in rows)} not compared")
+        click.echo(f"{len(found)} of {len(subjects)} with a finding, {len(subjects - compared)} not compared")
     raise SystemExit(1 if found else 0)

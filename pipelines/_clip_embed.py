@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..schemas.errors import MissingExtra, Refused, StageError
+from ..schemas.errors import MissingExtra, ReleaseError, StageError
 from ._clip_model import of_run
 from ._released import IMAGE_SUFFIXES, Sample
 from ._shards import read_samples
@@ -42,7 +42,7 @@ def embed(run: Trained, samples: list[Sample]) -> tuple[Vectors, Vectors]:
         unit length.
 
     Raises:
-        Refused: a picture is not the one that was hashed before.
+        ReleaseError: a picture is not the one that was hashed before.
         StageError: the checkpoint cannot be loaded, a picture not be decoded, or the vectors are no numbers.
     """
     import torch
@@ -140,13 +140,13 @@ def _pictures(run: Trained, samples: list[Sample]) -> Iterator[tuple[str, Image.
                 if sample := wanted.pop(found.key, None):
                     yield sample.key, _picture(found.parts, sample, f"{path}: {sample.key}")
     if wanted:
-        raise Refused(str(run.release.folder), f"lacks the sample '{min(wanted)}'", "the samples read before")
+        raise ReleaseError(str(run.release.folder), f"lacks the sample '{min(wanted)}'", "the samples read before")
 
 
 def _picture(parts: dict[str, bytes], sample: Sample, where: str) -> Image.Image:
     data = next((parts[suffix] for suffix in IMAGE_SUFFIXES if suffix in parts), b"")
     if hashlib.sha256(data).hexdigest() != sample.picture_sha256:
-        raise Refused(where, "changed while it was audited", "the picture that was hashed before")
+        raise ReleaseError(where, "changed while it was audited", "the picture that was hashed before")
     try:
         return Image.open(io.BytesIO(data)).convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError) as error:

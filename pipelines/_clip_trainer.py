@@ -16,7 +16,9 @@ are replaced, and nothing else:
   other samples than its record says. webdataset's own reader takes their place, and fails.
   That of the training side also plants canaries, if the job asks for some.
 - ``data.wds.shuffle``: webdataset seeds it by clock and process; here by the epoch's seed.
-- ``main.create_model_and_transforms``, ``main.create_loss``: only for ``self_supervision``, see ``_clip_options``.
+- ``main.create_model_and_transforms``: the same without the weights that open_clip would load into the text towers of
+  others if it finds them on this machine. With ``self_supervision`` it makes views, too, and ``main.create_loss`` takes
+  them, see ``_clip_options``.
 - ``torch.nn.parallel.DistributedDataParallel``: only for several processes on the CPU, where it wants no ids of devices.
 - ``main.train_one_epoch``, ``main.evaluate``: the same, seeded by seed and epoch, so that a resumed run sees
   what an uninterrupted one sees; and with a journal in place of tensorboard.
@@ -30,21 +32,21 @@ import logging
 import os
 import random
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import open_clip
 import torch
 import webdataset as wds
 from open_clip_train import data, main
-from safetensors.torch import save_file
 
 from . import _canaries
-from ._clip_options import PROJECTION, WithViews, drop_words, with_views
-from ._in_trainer import IMAGES, KEY, TEXTS, Journal, end_with_parent, say, say_error, strict
+from ._clip_options import WithViews, drop_words, with_views
+from ._clip_published import write_features, write_weights
+from ._in_trainer import KEY, Journal, end_with_parent, say, say_error, strict
 
 # As torchrun says; the first process alone writes and speaks.
 PROCESS, PROCESSES = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -139,12 +141,22 @@ def trained_samples(job: Job) -> Callable[[Any], Any]:
     return lambda shards: plant(read(shards))
 
 
-def adapt_open_clip(job: Job, journal: Journal) -> None:
-    """Replace the globals that this module's docstring names."""
+@dataclass
+class Pace:
+    """What this process has trained on so far, of all processes, and how long that took."""
+
+    pictures: int = 0
+    seconds: float = 0.0
+
+
+def adapt_open_clip(job: Job, journal: Journal) -> Pace:
+    """Replace the globals that this module's docstring names. Returns what will count along."""
+    pace = Pace()
     data.get_wds_dataset = split_loader(set(job.held_out), set(job.tested), job.caption_dropout)
     data.log_and_continue = strict  # type: ignore[assignment]
     data.tarfile_to_samples_nothrow = trained_samples(job)  # type: ignore[assignment]
     data.wds.shuffle = functools.partial(wds.shuffle, rng=random)  # type: ignore[attr-defined]
+    main.create_model_and_transforms = functools.partial(main.create_model_and_transforms, pretrained_text=False)
     if job.self_supervision:
         create_loss = main.create_loss
         main.create_model_and_transforms = with_views(main.create_model_and_transforms)
@@ -152,16 +164,22 @@ def adapt_open_clip(job: Job, journal: Journal) -> None:
     if PROCESSES > 1 and job.device == "cpu":
         parallel = torch.nn.parallel.DistributedDataParallel
         torch.nn.parallel.DistributedDataParallel = lambda model, device_ids: parallel(model)  # type: ignore
-    main.train_one_epoch = _journalled_epoch(main.train_one_epoch, job, journal)
+    main.train_one_epoch = _journalled_epoch(main.train_one_epoch, job, journal, pace)
     main.evaluate = _journalled_evaluation(main.evaluate, job, journal)
+    return pace
 
 
-def _journalled_epoch(train_one_epoch: Callable[..., None], job: Job, journal: Journal) -> Callable[..., None]:
+def _journalled_epoch(
+    train_one_epoch: Callable[..., None], job: Job, journal: Journal, pace: Pace
+) -> Callable[..., None]:
     def run(model: Any, dataset: Any, loss: Any, epoch: int, *rest: Any, tb_writer: Any = None) -> None:
         journal.begin(epoch + 1)
         main.random_seed(job.seed, epoch * PROCESSES + PROCESS)  # What is drawn differs from process to process.
         scalars = _Scalars(journal, epoch + 1, WITH_VIEWS_NAMES if job.self_supervision else STEP_NAMES, by_step=True)
+        began = time.monotonic()
         train_one_epoch(model, dataset, loss, epoch, *rest, tb_writer=scalars)
+        pace.seconds += time.monotonic() - began
+        pace.pictures += dataset["train"].dataloader.num_samples
 
     return run
 
@@ -180,52 +198,6 @@ def _journalled_evaluation(evaluate: Callable[..., Any], job: Job, journal: Jour
     return run
 
 
-def write_weights(job: Job) -> None:
-    """The last checkpoint's weights alone, without what training needs to go on, in a format that runs no code."""
-    last = torch.load(Path(job.out_dir, "checkpoints", f"epoch_{job.epochs}.pt"), map_location="cpu", weights_only=True)
-    named = ((name.removeprefix("module."), tensor) for name, tensor in last["state_dict"].items())
-    weights = {name: tensor.contiguous() for name, tensor in named if not name.startswith(f"{PROJECTION}.")}
-    partial = Path(job.out_dir, f"{job.weights}.tmp")
-    save_file(weights, partial, metadata={"format": "pt", "release_manifest_sha256": job.manifest_sha256})
-    partial.replace(Path(job.out_dir, job.weights))
-
-
-def write_features(job: Job) -> None:
-    """Embed the tested samples with the published weights, loaded as anyone would load them.
-
-    Writes features.npz: key string[n], image and text float32[n, d], rows of unit length.
-    """
-    model: Any
-    transform: Any
-    model, _, transform = open_clip.create_model_and_transforms(
-        job.model, pretrained=str(Path(job.out_dir, job.weights)), force_image_size=job.image_size, device=job.device
-    )
-    model.eval()
-    say(parameters=sum(parameter.numel() for parameter in model.parameters()), threads=torch.get_num_threads())
-    tokenizer = open_clip.get_tokenizer(job.model)
-    keys, images, texts = [], [], []
-    with torch.inference_mode():
-        for batch in _tested_batches(job):
-            keys += [key for key, _, _ in batch]
-            pictures = torch.stack([transform(picture) for _, picture, _ in batch]).to(job.device)
-            images.append(model.encode_image(pictures, normalize=True).cpu().numpy())
-            captions = tokenizer([caption for _, _, caption in batch]).to(job.device)
-            texts.append(model.encode_text(captions, normalize=True).cpu().numpy())
-    np.savez(Path(job.out_dir, "features.npz"), key=keys, image=np.concatenate(images), text=np.concatenate(texts))
-
-
-def _tested_batches(job: Job) -> Any:
-    tested = set(job.tested)
-    return wds.DataPipeline(
-        wds.SimpleShardList(job.shards),
-        wds.tarfile_to_samples(handler=strict),  # type: ignore[call-arg]
-        wds.select(lambda sample: sample[KEY] in tested),
-        wds.decode("pilrgb", handler=strict),
-        wds.to_tuple(KEY, IMAGES, TEXTS),
-        wds.batched(job.batch_size, collation_fn=None),
-    )
-
-
 def run_job(path: str) -> None:
     """Train, or go on training, and embed the held-out samples."""
     job = Job(**json.loads(Path(path).read_text()))
@@ -233,12 +205,13 @@ def run_job(path: str) -> None:
         torch.set_num_threads(job.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     open_clip.add_model_config(job.model_configs)
-    adapt_open_clip(job, Journal(Path(job.out_dir, "metrics.jsonl")))
+    pace = adapt_open_clip(job, Journal(Path(job.out_dir, "metrics.jsonl")))
     main.main(job.arguments)
     if PROCESSES > 1:
         torch.distributed.destroy_process_group()
     if PROCESS:
         return
+    say(pictures=pace.pictures, training_s=round(pace.seconds, 1))
     logging.info("Embedding the held-out samples.")
     write_weights(job)
     write_features(job)

@@ -77,7 +77,7 @@ class CopyModel:
             found = np.asarray(self._see(pictures), np.float32)
         except Exception as error:  # runtimes fail in many ways
             raise StageError(self.where, f"fails on pictures of {self.side} px ({_short(error)})", "vectors") from error
-        if found.ndim != 2 or len(found) != len(pictures) or not np.isfinite(found).all():
+        if found.ndim != 2 or len(found) != len(pictures) or not found.size or not np.isfinite(found).all():
             raise StageError(self.where, f"gives {list(found.shape)} of {len(pictures)} pictures, or no finite numbers",
                              "a vector for each picture")  # fmt: skip
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
@@ -148,10 +148,12 @@ def _onnx(path: Path, side: int | None) -> CopyModel:
     options.log_severity_level = 3  # errors; they are raised, too
     try:
         model: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        (given, *_), (result, *_) = model.get_inputs(), model.get_outputs()
+        (given, *others), (result, *_) = model.get_inputs(), model.get_outputs()
+        if others:
+            raise ValueError(f"it takes {1 + len(others)} inputs: {given.name}, {others[0].name}")
         count, _, height, width = given.shape
     except Exception as error:
-        raise StageError(str(path), f"cannot be loaded ({_short(error)})", "ONNX that takes pictures") from error
+        raise StageError(str(path), f"cannot be loaded ({_short(error)})", "ONNX that takes pictures alone") from error
     fixed = height if isinstance(height, int) and height == width else None
     if fixed:
         _check_side(str(path), side, fixed)

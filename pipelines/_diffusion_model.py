@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..schemas import typed_yaml
 from ..schemas.diffusion_config import DiffusionConfig
-from ..schemas.errors import Refused, ReleaseError, StageError
+from ..schemas.errors import ReleaseError, StageError
 from ._clip_model import ClipModel, of_run
 from ._released import read_release
 from ._trained import run_record
@@ -122,8 +122,8 @@ def load(run_dir: str | Path, release_dir: str | Path | None = None, device: str
         device: of torch.
 
     Raises:
-        ReleaseError: no finished run of this trainer, or one on another release.
-        Refused: the text tower in the folder is not the one that the record names.
+        ReleaseError: no finished run of this trainer, one on another release, or one whose text tower is not the one that
+            the record names.
         StageError: the weights cannot be loaded.
     """
     from safetensors.torch import load_file
@@ -156,7 +156,8 @@ def diffusion_record(folder: Path) -> dict[str, Any]:
         ReleaseError: there is none, or it is another trainer's.
     """
     record = run_record(folder)
-    if record.get("trainer") != TRAINER or not isinstance(record.get("text_encoder"), dict):
+    encoder = record.get("text_encoder")
+    if record.get("trainer") != TRAINER or not isinstance(encoder, dict) or "sha256" not in encoder:
         raise ReleaseError(str(folder / "run.json"), "is of another trainer", "a run of the diffusion trainer", _TRAIN)
     return record
 
@@ -165,12 +166,11 @@ def text_tower(folder: Path, record: dict[str, Any]) -> ClipModel:
     """The CLIP model whose text tower the run used, from the copy in its folder.
 
     Raises:
-        ReleaseError: it is not there.
-        Refused: it is not the one that the record names.
+        ReleaseError: it is not there, or not the one that the record names.
     """
     clip = of_run(folder / TEXT_ENCODER, run_record(folder / TEXT_ENCODER))
     if clip.sha256() != record["text_encoder"]["sha256"]:
-        raise Refused(
+        raise ReleaseError(
             clip.checkpoint, f"has sha256 {clip.sha256()}", f"{record['text_encoder']['sha256']}, as run.json says"
         )
     return clip

@@ -14,14 +14,13 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import webdataset as wds
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from safetensors.torch import save_file
@@ -30,13 +29,13 @@ from ..schemas import typed_yaml
 from ..schemas.diffusion_config import DiffusionConfig
 from ..schemas.errors import StageError
 from . import _canaries
-from ._denoising import TextEncoder, as_picture, as_tensor, denoising_loss, new_schedule, new_unet, noise, sample
+from ._denoising import TextEncoder, as_picture, denoising_loss, new_schedule, new_unet, noise, sample
+from ._diffusion_batches import batches
 from ._diffusion_model import UNET, text_tower
 from ._diffusion_pictures import draw_samples
-from ._in_trainer import IMAGES, KEY, TEXTS, Journal, end_with_parent, say, say_error, strict
+from ._in_trainer import Journal, end_with_parent, say, say_error
 
 CHECKPOINT = "checkpoints/latest.pt"
-_SHUFFLED = 1000  # samples in memory, as they are in the shards, from which the next is drawn
 
 
 @dataclass(frozen=True)
@@ -232,40 +231,6 @@ class Training:
         parameters = sum(parameter.numel() for parameter in self._unet.parameters())
         say(parameters=parameters, threads=torch.get_num_threads(),
             pictures=self._pictures, training_s=round(self._seconds, 1))  # fmt: skip
-
-
-def batches(
-    shards: list[str],
-    wanted: Callable[[str], bool],
-    config: DiffusionConfig,
-    rng: random.Random | None = None,
-    plant: Callable[[Iterable[Any]], Iterator[Any]] = iter,
-) -> Iterator[tuple[torch.Tensor, list[str]]]:
-    """Samples of shards, read as a stream.
-
-    Args:
-        shards: relative to the working directory: webdataset would expand special characters of an absolute path.
-        wanted: says of a key whether its sample is.
-        config: says how many are a batch; the last may have fewer.
-        rng: shuffles; without one they come as in the shards.
-        plant: puts further samples among those read.
-
-    Yields:
-        float32[n, 3, side, side] and n captions.
-    """
-    stream = wds.DataPipeline(
-        wds.SimpleShardList(shards),
-        wds.tarfile_to_samples(handler=strict),  # type: ignore[call-arg]
-        plant,
-        wds.select(lambda sample: wanted(sample[KEY])),
-        *([] if rng is None else [wds.shuffle(_SHUFFLED, initial=_SHUFFLED, rng=rng)]),
-        wds.decode("pilrgb", handler=strict),
-        wds.to_tuple(IMAGES, TEXTS),
-        wds.batched(config.batch_size, collation_fn=None),
-    )
-    for batch in stream:
-        pictures = [as_tensor(picture, config.image_size) for picture, _ in batch]
-        yield torch.stack(pictures), [caption for _, caption in batch]
 
 
 def run_job(path: str) -> None:

@@ -235,12 +235,12 @@ def _program() -> str:
 
 
 def _print_run(found: TrainResult) -> None:
+    from ._run_folder import losses
+
     click.echo(f"model: {found.checkpoint}{' (was done)' if found.already_done else ''}")
     for direction, scores in found.record.get("retrieval", {}).items():
         click.echo(f"{direction}: {json.dumps(scores)}")
-    if "pictures_per_s" in found.record:
-        loss, rate = found.record["loss"], found.record["pictures_per_s"]
-        click.echo(f"loss {loss['last_epoch']:.4f}, held out {loss['held_out']:.4f}; {rate} pictures/s")
+    click.echo(losses(found.record))
 
 
 def _changes(given: tuple[str, ...]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ depends on when or where the release was made.
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -137,6 +138,32 @@ def faults(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield f"{MANIFEST}: merkle_root", str(manifest.get("merkle_root")), "that of its files"
     if manifest.get("policy_fingerprint") != fingerprint(manifest["policy"]):
         yield f"{MANIFEST}: policy", "has another fingerprint", "the policy as released"
+
+
+def require_unchanged(release: Release, manifest: Mapping[str, Any], *folders: str) -> None:
+    """Refuse a release of which a file is not the one that its manifest lists. What leads elsewhere is never opened.
+
+    Args:
+        release: whose files are read to their end.
+        manifest: of it; only ``files`` is looked at, and of each file only its hash.
+        folders: of which all files are checked, such as ``pairs/``; none stands for all.
+
+    Raises:
+        ReleaseError: naming the first file that is missing, unreadable or another.
+    """
+    for name, fact in sorted(manifest["files"].items()):
+        if folders and not name.startswith(folders):
+            continue
+        if posixpath.isabs(name) or ".." in name.split("/"):
+            raise ReleaseError(release.path(MANIFEST), f"lists '{name}'", "files of the release")
+        try:
+            found = release.fact(name).sha256
+        except OSError as error:
+            raise ReleaseError(release.path(name), f"cannot be read ({error.strerror or error})",
+                               f"the file that {MANIFEST} lists", "Run `fairshard verify` on the release") from error  # fmt: skip
+        if found != fact["sha256"]:
+            raise ReleaseError(release.path(name), f"has sha256 {found}", f"{fact['sha256']}, as {MANIFEST} says",
+                               "It is not the file that was released. Run `fairshard verify` on the release")  # fmt: skip
 
 
 def _is_told(document: dict) -> bool:

@@ -1,21 +1,22 @@
-"""The samples of a release, read from its shards once each shard has shown the hash its manifest gives.
+"""The samples of a release, read from its shards once every file has shown the hash that its manifest gives.
 
-READS manifest.json and the .tar files listed in it; nothing that merely lies beside them.
+READS manifest.json and the files listed in it; nothing that merely lies beside them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
-from ..schemas.errors import Refused, ReleaseError
+from ..schemas.errors import ReleaseError
+from . import _release
+from ._manifest import merkle_root, require_unchanged
 
 # No "..", and none of the braces, colons and dollar signs that webdataset would expand in a shard's name.
 SHARD_NAME = re.compile(r"shards/\w[\w.-]*\.tar")
@@ -75,7 +76,7 @@ def read_release(folder: str | Path) -> Release:
     """A release by its manifest.
 
     Raises:
-        ReleaseError: no manifest, one that cannot be read, or one that lists no shard.
+        ReleaseError: no manifest, one that cannot be read or lists no shard, or one whose files are not those of its root.
     """
     path = Path(folder) / "manifest.json"
     try:
@@ -83,22 +84,22 @@ def read_release(folder: str | Path) -> Release:
     except OSError as error:
         raise ReleaseError(str(path), f"cannot be read ({error.strerror})", "the manifest of a release") from error
     manifest = _manifest(content, path)
-    files = manifest["files"]
-    shards = tuple(
-        Shard(name, _sha256(entry, path, name)) for name, entry in sorted(files.items()) if SHARD_NAME.fullmatch(name)
-    )
+    files = {name: _sha256(entry, path, name) for name, entry in sorted(manifest["files"].items())}
+    shards = tuple(Shard(name, sha256) for name, sha256 in files.items() if SHARD_NAME.fullmatch(name))
     if not shards:
         raise ReleaseError(str(path), "lists no shard", "files named shards/*.tar")
+    _check_root(manifest, path)
     return Release(Path(folder), hashlib.sha256(content).hexdigest(), shards, manifest)
 
 
 def verified_samples(release: Release) -> list[Sample]:
-    """Every sample of a release, in the order of the shards.
+    """Every sample of a release, in the order of the shards, after every file that the manifest lists was hashed.
 
     Raises:
-        Refused: a shard is missing, or is not the one that the manifest names.
-        ReleaseError: a shard is no tar, a sample lacks its picture or its caption, or a key comes twice.
+        ReleaseError: a file is missing or is not the one that the manifest names; a shard is no tar; a sample lacks its
+            picture or its caption; or a key comes twice.
     """
+    require_unchanged(_release.Release(str(release.folder)), release.manifest)
     samples = [sample for shard in release.shards for sample in _shard_samples(release.folder, shard)]
     seen: set[str] = set()
     for sample in samples:
@@ -125,27 +126,24 @@ def _sha256(entry: Any, path: Path, name: str) -> str:
     return digest
 
 
+def _check_root(manifest: dict[str, Any], path: Path) -> None:
+    """Refuse files that are not those of the root, where one is stated; releases of others may have none."""
+    stated, files = manifest.get("merkle_root"), manifest["files"]
+    if stated is not None and stated != merkle_root({name: {"bytes": None, **fact} for name, fact in files.items()}):
+        raise ReleaseError(
+            f"{path}: merkle_root", str(stated)[:64], "that of its files", "Run `fairshard verify` on it"
+        )
+
+
 def _shard_samples(folder: Path, shard: Shard) -> Iterator[Sample]:
     path = folder / shard.path
     try:
         with path.open("rb") as file:
-            _check_hash(file, path, shard.sha256)
-            file.seek(0)
             yield from _samples(file, path, shard.path)
     except OSError as error:
-        raise Refused(str(path), f"cannot be read ({error.strerror})", "the shard that the manifest lists") from error
-
-
-def _check_hash(file: BinaryIO, path: Path, expected: str) -> None:
-    # file_digest reads in blocks; its annotation asks for more of the file than it uses.
-    found = hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
-    if found != expected:
-        raise Refused(
-            str(path),
-            f"has sha256 {found}",
-            f"{expected}, as manifest.json says",
-            "The shard is not the one that was released. Emit the release again or fetch it afresh",
-        )
+        raise ReleaseError(
+            str(path), f"cannot be read ({error.strerror})", "the shard that manifest.json lists"
+        ) from error
 
 
 def _samples(file: BinaryIO, path: Path, shard: str) -> Iterator[Sample]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import shutil
@@ -24,6 +25,7 @@ from ._trainer_process import WEIGHTS
 RECORD = "run.json"
 SCRATCH = ("job.json", "trainer.log", "model.safetensors.tmp")
 _CHECKPOINTS = "checkpoints"
+log = logging.getLogger("fairshard")
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def facts(
     Args:
         release, split: what was trained on, and what was held out.
         config: of the trainer.
-        said: by the trainer's process.
+        said: by the trainer's process, the last one of a run that was resumed.
         rows: of metrics.jsonl; the last one is that of the last epoch.
         packages: whose versions are stated.
     """
@@ -91,6 +93,7 @@ def facts(
         "config": asdict(config),
         "checkpoint": WEIGHTS,
         "threads": said["threads"],
+        "pictures_per_s": round(said["pictures"] / max(said["training_s"], 1e-9), 1) if said["pictures"] else None,
         "resumed_after_epoch": said.get("resumed_after_epoch", config.epochs),
         "samples": {
             "released": len(split.trained) + len(split.held_out),
@@ -107,6 +110,18 @@ def facts(
             **{package: version(package) for package in ("fairshard", *packages)},
         },
     }
+
+
+def log_losses(record: Mapping[str, Any]) -> None:
+    """Say what came of a run, and how fast it went."""
+    log.info("train: %s", losses(record))
+
+
+def losses(record: Mapping[str, Any]) -> str:
+    """Losses and pace of a finished run, in words."""
+    loss, pace = record["loss"], record.get("pictures_per_s")
+    said = f"loss {loss['last_epoch']:.4f}, held out {loss['held_out']:.4f}"
+    return said if pace is None else f"{said}; {pace} pictures/s"
 
 
 def is_finished(out: Path, record: dict[str, Any], identity: str) -> bool:

@@ -42,8 +42,8 @@ def read_run(run_dir: str | Path, release_dir: str | Path) -> Trained:
     """A finished run, its release, and which side each sample was on.
 
     Raises:
-        ReleaseError: no finished run, one on another release, or one that held out other samples.
-        Refused: a shard is not the one that the manifest names.
+        ReleaseError: no finished run, one on another release or that held out other samples, or a release that does not
+            verify.
     """
     folder = Path(run_dir)
     record = run_record(folder)

@@ -10,9 +10,11 @@ from ..schemas.errors import ConfigError, MissingExtra, StageError
 _LESS = "Lower batch_size or image_size, take a smaller model or a larger machine"
 _NO_MEMORY = ("MemoryError", "OutOfMemoryError", "can't allocate memory", "not enough memory", "std::bad_alloc",
               "Cannot allocate memory", "out of memory", "failed to map segment")  # fmt: skip
+# What torch's writer of checkpoints says of a disk that is full.
+_NO_ROOM = ("No space left on device", "PytorchStreamWriter failed", ". unexpected pos ")
 _OTHERS = ("Error(s) in loading state_dict", "loaded state dict", "PytorchStreamReader", "UnpicklingError",
            "KeyError: 'state_dict'")  # fmt: skip
-_KIND = re.compile(r"^(StageError|ReleaseError|Refused|FloatingPointError): ")
+_KIND = re.compile(r"^(StageError|ReleaseError|FloatingPointError): ")
 
 
 def trainer_failed(code: int, said: str, log_tail: str, out: str, log: str) -> StageError:
@@ -30,8 +32,10 @@ def trainer_failed(code: int, said: str, log_tail: str, out: str, log: str) -> S
     if code == -signal.SIGKILL:
         return StageError("train", "the trainer was killed, as a system does that is out of memory",
                           hint=f"{_LESS}. {again}")  # fmt: skip
-    if any(sign in (said or log_tail) for sign in _NO_MEMORY):
+    if _tells_of_memory(said or log_tail):
         return StageError("train", f"there was not enough memory ({_short(told)})", hint=f"{_LESS}. {again}")
+    if any(sign in (said or log_tail) for sign in _NO_ROOM):
+        return StageError(out, "there is no room left on the disk", hint=f"Free some. {again}")
     if said.startswith("FloatingPointError: "):
         return StageError("train", f"the trainer ended with {code}: {_KIND.sub('', said)}", hint=f"See {log}")
     if any(sign in said for sign in _OTHERS):
@@ -40,6 +44,12 @@ def trainer_failed(code: int, said: str, log_tail: str, out: str, log: str) -> S
     return StageError(
         "train", f"the trainer ended with {code}: {_KIND.sub('', told) or 'it did not say why'}", hint=again
     )
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """What an error of this very process says of memory that could not be had; None for any other error."""
+    said = f"{type(error).__name__}: {error}"
+    return f"there was not enough memory ({_short(said)})" if _tells_of_memory(said) else None
 
 
 def check_device(device: str, processes: int, key: str = "train.device") -> None:
@@ -64,6 +74,10 @@ def check_device(device: str, processes: int, key: str = "train.device") -> None
     if there < needed:
         raise ConfigError(key, f"is '{device}', and torch finds {there} of this kind", f"at least {needed}",
                           f"Set {key}: cpu, or install a build of torch for this machine's GPU")  # fmt: skip
+
+
+def _tells_of_memory(text: str) -> bool:
+    return any(sign in text for sign in _NO_MEMORY)
 
 
 def _last_line(log: str) -> str:

@@ -32,7 +32,6 @@ import pyarrow as pa
 
 from ..schemas import typed_yaml
 from ..schemas.config import Job
-from ..schemas.errors import Refused
 from ..schemas.policy import Policy
 from ..schemas.tables import AUDIT
 from . import (
@@ -99,9 +98,9 @@ def run(job: Job, now: datetime | None = None) -> AuditResult:
 
     Raises:
         MissingExtra: [train] is not installed.
-        ReleaseError: no release, no finished run, or a run on another release.
+        ReleaseError: no release, one with a file that is not the one that the manifest names, no finished run, or a run on
+            another release.
         RegistryError: a registry is missing, stale or unreadable.
-        Refused: a file of the release is not the one that the manifest names.
         StageError: the checkpoint cannot be loaded.
     """
     now, limits = now or datetime.now(UTC), job.config.audit
@@ -109,7 +108,6 @@ def run(job: Job, now: datetime | None = None) -> AuditResult:
     trained = read_run(job.run_dir, job.release_dir)
     release = Release(job.release_dir)
     manifest = _manifest.load(release)
-    _check_tables(release, manifest)
     later = _later_opt_outs(job, release, manifest, trained, now)
     leaks = _audit_leaks.find(release, trained.split, limits)
     memory = _audit_model.measure(trained, leaks.near, limits.max_pairs)
@@ -173,16 +171,6 @@ def line(found: Row) -> str:
     limit = "" if found["threshold"] is None else f" (limit {found['threshold']:.4g})"
     number = "" if found["value"] is None else f" {found['value']:.4g}{limit}:"
     return f"{'FINDING ' if found['finding'] else ''}{what}:{number} {found['detail']}"
-
-
-def _check_tables(release: Release, manifest: dict[str, Any]) -> None:
-    """The tables that the checks join must be the released ones; shards have been checked before."""
-    for name, fact in sorted(manifest["files"].items()):
-        if name.startswith(("pairs/", "tables/")):
-            found = release.fact(name).sha256 if release.exists(name) else "none: it is missing"
-            if found != fact["sha256"]:
-                raise Refused(release.path(name), f"has sha256 {found}", f"{fact['sha256']}, as {MANIFEST} says",
-                              "Run `fairshard verify` on the release")  # fmt: skip
 
 
 def _later_opt_outs(job: Job, release: Release, manifest: dict[str, Any], trained: Trained, now: datetime) -> list[Row]:

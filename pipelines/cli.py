@@ -58,10 +58,12 @@ class _Cli(click.Group):
             raise _ended(130, "interrupted" + _advice(ctx)) from error
         except Exception as error:
             from ._files import is_drivers, said
+            from ._trainer_errors import out_of_memory
 
-            if not is_drivers(error):
+            told = said(error) if is_drivers(error) else out_of_memory(error)
+            if told is None:
                 raise
-            raise _ended(2, said(error) + _advice(ctx)) from error
+            raise _ended(2, told + _advice(ctx)) from error
 
 
 def _ended(code: int, said: str) -> SystemExit:

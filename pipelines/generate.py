@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..schemas.errors import InputError, MissingExtra
+from ..schemas.errors import InputError, MissingExtra, StageError
 from . import _diffusion_model
 from ._marks import marked_png
 from ._progress import bar
@@ -58,13 +60,13 @@ def run(
     Raises:
         MissingExtra: [train] is not installed.
         InputError: no captions, a folder that holds something, or a setting out of range.
-        ReleaseError: no finished run of the diffusion trainer.
-        Refused, StageError: see ``_diffusion_model.load``.
+        ReleaseError: see ``_diffusion_model.load``.
+        StageError: see there; or the folder cannot be written.
     """
     for module in ("torch", "diffusers", "open_clip", "safetensors"):
         if find_spec(module) is None:
             raise MissingExtra("train", "generate", module)
-    captions, out = read_captions(Path(captions_file)), Path(out_dir)
+    captions, out = read_captions(Path(captions_file)), Path(out_dir).absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(str(out), "is no empty folder", "a new one: what a model made is kept apart")
     model = _diffusion_model.load(run_dir)
@@ -77,19 +79,35 @@ def run(
         "release": model.record["release"]["manifest_sha256"],
         "software": f"fairshard {version('fairshard')}",
     }
-    # Under another name until it is whole: half a folder would look like one of fewer captions.
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     pictures = model.generate(captions, seed, steps, guidance)
-    with (partial / LISTING).open("w", encoding="utf-8") as listing, bar("generate", len(captions)) as progress:
+    with (
+        _whole(out) as partial,
+        (partial / LISTING).open("w", encoding="utf-8") as listing,
+        bar("generate", len(captions)) as progress,
+    ):
         for number, (caption, picture) in enumerate(zip(captions, pictures, strict=True)):
             line = {"file": f"{number:06d}.png", "caption": caption, "seed": seed, "model_sha256": model.sha256}
             (partial / line["file"]).write_bytes(marked_png(picture, about))
             listing.write(json.dumps(line, ensure_ascii=False) + "\n")
             progress.advance()
-    partial.replace(out)
     return Generated(out, len(captions), model.sha256, seed, steps, guidance)
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder under another name until it is whole: half of one would look like one of fewer captions."""
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.replace(out)
+    except OSError as error:
+        raise StageError(
+            str(out), f"cannot be written ({error.strerror or error})", hint="Mend that and run again"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def read_captions(path: Path) -> list[str]:

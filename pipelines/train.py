@@ -2,7 +2,7 @@
 
 The loop, the loader and the checkpoints are open_clip's own (see ``_clip_trainer``); the weights are published as
 safetensors, with a model card and a bill of materials (see ``_model_papers``). Before anything is
-trained every shard is hashed and compared with the manifest; a run folder names the manifest by its hash.
+trained every file is hashed and compared with the manifest; a run folder names the manifest by its hash.
 
 A share of the pairs, chosen by hash of the pair's id, is held out: the loader reads the published shards and
 passes over their keys, so that one shard is enough and no copy of the data is written. A held-out picture
@@ -46,6 +46,7 @@ from ._run_folder import (
     facts,
     finish,
     is_finished,
+    log_losses,
     result,
     write_json,
 )
@@ -70,8 +71,7 @@ def run(release_dir: str | Path, out_dir: str | Path, config: TrainConfig) -> Tr
     Raises:
         MissingExtra: [train] is not installed.
         ConfigError: a value out of range, or an unknown architecture.
-        ReleaseError: not a release, or too small for the configuration.
-        Refused: a shard is not the one that the manifest names.
+        ReleaseError: not a release, one that does not verify, or one too small for the configuration.
         StageError: the trainer failed, or the folder holds another's checkpoints.
     """
     started = time.monotonic()
@@ -103,6 +103,7 @@ def run(release_dir: str | Path, out_dir: str | Path, config: TrainConfig) -> Tr
         **_record(release, split, config, said, rows, directions),
     }
     _model_papers.write(out, record, release.manifest)
+    log_losses(record)
     _log_result(directions)
     return finish(out, record, ("features.npz", *SCRATCH))
 

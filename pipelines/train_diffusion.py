@@ -5,7 +5,7 @@ their captions. What reads the captions is the text tower of the CLIP run of the
 trained on the same release, by the hash of its manifest: no other checkpoint can be named, so nothing in the model has
 training data that is not stated. The run folder holds a copy of that tower.
 
-Held out are the pairs that the CLIP run held out, so neither part has seen them. Before anything is trained every shard
+Held out are the pairs that the CLIP run held out, so neither part has seen them. Before anything is trained every file
 is hashed and compared with the manifest. A finished run is left as it is if release, tower and configuration are the
 same; a killed one goes on from the last finished epoch to the same losses.
 """
@@ -40,6 +40,7 @@ from ._run_folder import (
     facts,
     finish,
     is_finished,
+    log_losses,
     result,
     write_json,
 )
@@ -70,8 +71,7 @@ def run(release_dir: str | Path, clip_dir: str | Path, out_dir: str | Path, conf
     Raises:
         MissingExtra: [train] is not installed.
         ConfigError: a value out of range, or a device that is not there.
-        ReleaseError: not a release, one too small for the configuration, or no CLIP run on it.
-        Refused: a shard is not the one that the manifest names.
+        ReleaseError: not a release, one that does not verify or is too small for the configuration, or no CLIP run on it.
         StageError: the trainer failed, or the folder holds another's checkpoints.
     """
     started = time.monotonic()
@@ -108,8 +108,7 @@ def run(release_dir: str | Path, clip_dir: str | Path, out_dir: str | Path, conf
         **_record(trained, config, device, tower, said, rows),
     }
     _model_papers.write(out, record, release.manifest)
-    loss, rate = record["loss"], record["pictures_per_s"]
-    log.info("train: loss %.4f, held out %.4f; %.1f pictures/s", loss["last_epoch"], loss["held_out"], rate)
+    log_losses(record)
     return finish(out, record, SCRATCH)
 
 
@@ -219,5 +218,4 @@ def _record(trained: Trained, config: DiffusionConfig, device: str, tower: dict[
         "model": {"architecture": UNET, "initialised_from": "random weights", "parameters": said["parameters"]},
         "device": device,
         "pictures_shown": said["pictures"],
-        "pictures_per_s": round(said["pictures"] / max(said["training_s"], 1e-9), 1),
     }

@@ -34,6 +34,9 @@ for _first, _word in (("t", "true"), ("f", "false")):
     _Loader.add_implicit_resolver(_BOOLEAN, re.compile(rf"^{_word}$"), [_first])
 
 
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+
+
 def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict:
     seen: dict = {}
     for key_node, value_node in node.value:
@@ -144,6 +147,8 @@ def _setting(value: Any, where: str) -> str:
 def _scalar(kind: type, value: Any, where: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)  # 1e-4 is a number in YAML 1.2, and text to this reader
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     raise ConfigError(where, f"is {_show(value)}", _NAMES.get(kind, kind.__name__))

@@ -26,7 +26,7 @@ from fairshard.schemas import config as configs
 from fairshard.schemas.audit_config import AuditConfig
 from fairshard.schemas.config import Registry
 from fairshard.schemas.diffusion_config import DiffusionConfig
-from fairshard.schemas.errors import InputError, MissingExtra, Refused, ReleaseError, StageError
+from fairshard.schemas.errors import InputError, MissingExtra, ReleaseError, StageError
 from fairshard.schemas.release import OUTCOME, public
 from fairshard.schemas.tables import AUDIT
 from fairshard.schemas.train_config import TrainConfig
@@ -147,7 +147,7 @@ class TestAudit:
         shutil.copytree(job.release_dir, tmp_path / "release")
         with (tmp_path / "release" / file).open("ab") as damaged:
             damaged.write(b"\0")
-        with pytest.raises(Refused, match=r"has sha256 .* as manifest\.json says"):
+        with pytest.raises(match=r"has sha256 .* as manifest\.json says"):
             audit.run(changed(job, release_dir=str(tmp_path / "release")))
 
     def test_a_missing_extra_is_named(self, job, monkeypatch):
@@ -295,6 +295,16 @@ class TestImages:
         (tmp_path / "a.png").write_text("no picture")
         with pytest.raises(InputError, match="holds 1 files, and none is a picture"):
             audit.images(tmp_path, str(sample.release))
+
+    @pytest.mark.parametrize("file", ["pairs/00000.parquet", "tables/image-00000.parquet"])
+    def test_tables_that_were_changed(self, sample, tmp_path, file):
+        shutil.copytree(sample.release, tmp_path / "release")
+        with (tmp_path / "release" / file).open("ab") as damaged:
+            damaged.write(b"\0")
+        (tmp_path / "a.txt").write_text("a line")
+        for form in (audit.images, audit.text):
+            with pytest.raises(ReleaseError, match=r"has sha256 .* as manifest\.json says"):
+                form(tmp_path if form is audit.images else tmp_path / "a.txt", str(tmp_path / "release"))
 
 
 class TestText:

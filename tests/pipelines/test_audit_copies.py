@@ -49,7 +49,7 @@ def varint(value: int) -> bytes:
     return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + varint(value >> 7)
 
 
-def onnx(path, count: int | str = "n", side: int = 64, op: str = "AveragePool") -> str:
+def onnx(path, count: int | str = "n", side: int = 64, op: str = "AveragePool", more: int = 0) -> str:
     """The same model as ONNX: pools of side / 8, then flattened. https://github.com/onnx/onnx/blob/main/onnx/onnx.proto"""
 
     def values(name: str, *shape: int | str) -> bytes:
@@ -62,6 +62,7 @@ def onnx(path, count: int | str = "n", side: int = 64, op: str = "AveragePool") 
     pool = field(1, "x") + field(2, "y") + field(4, op) + ints("kernel_shape") + ints("strides")
     flat = field(1, "y") + field(2, "z") + field(4, "Flatten")
     graph = field(1, pool) + field(1, flat) + field(2, "g") + field(11, values("x", count, 3, side, side))
+    graph += b"".join(field(11, values(f"x{n}", 1)) for n in range(more))
     graph += field(12, values("z", count, 192))
     path.write_bytes(field(1, 8) + field(7, graph) + field(8, field(2, 13)))
     return str(path)
@@ -135,6 +136,21 @@ class TestAlike:
         again = CliRunner().invoke(main, arguments)
         assert again.exit_code == 1 and json.loads(again.stdout) == rows
 
+    def test_a_picture_counts_once_in_the_total_of_the_command(self, sample, generated, model):
+        arguments = [
+            "audit",
+            "images",
+            str(generated),
+            "--release",
+            str(sample.release),
+            "--model",
+            model,
+            "--side",
+            "64",
+        ]
+        last = CliRunner().invoke(main, arguments).output.splitlines()[-1]
+        assert last == "2 of 5 with a finding, 2 not compared"
+
     def test_kept_vectors_of_another_model_are_made_anew(self, sample, model, tmp_path):
         release, shards = Release(str(sample.release)), ["shards/00000.tar"]
         sizes = []
@@ -177,6 +193,11 @@ class TestModels:
         pytest.importorskip("onnxruntime", reason="needs the extra [audit]")
         with pytest.raises(InputError, match="takes pictures of 64 px, and 32 is asked for"):
             _copy_model.load(onnx(tmp_path / "m.onnx"), 32)
+
+    def test_onnx_that_takes_more_than_pictures(self, tmp_path):
+        pytest.importorskip("onnxruntime", reason="needs the extra [audit]")
+        with pytest.raises(StageError, match=r"it takes 2 inputs: x, x0\); expected ONNX that takes pictures alone"):
+            _copy_model.load(onnx(tmp_path / "m.onnx", more=1))
 
     def test_a_model_that_gives_no_vectors(self, tmp_path):
         class Sum(torch.nn.Module):

@@ -126,6 +126,14 @@ def test_the_command(world, tmp_path):
     assert "Likeness, not a finding of law" in found.output
 
 
+def test_of_a_picture_alone_no_limit_is_told(world, tmp_path):
+    folder = shown(tmp_path / "new", [painted(HUES["Cy"], 1000)])
+    creator = audit.style(folder, str(world / "release"), world / "run")[1]
+    assert (creator["value"], creator["threshold"], creator["finding"]) == (1, None, False)
+    assert "nearest of all creators to 1 of 1 pictures" in creator["detail"]
+    assert "so few pictures tell nothing" in creator["detail"]
+
+
 def test_too_few_creators_and_no_pictures(world, tmp_path):
     folder = shown(tmp_path / "new", [painted(HUES["Bo"], 1)])
     with pytest.raises(InputError, match="has 0 creators with 13 pictures"):

@@ -70,7 +70,7 @@ class TestPlanted:
         monkeypatch.chdir(write_release(tmp_path / "release", samples))
         for module, name in ((data, "get_wds_dataset"), (data, "filter_no_caption_or_no_image"), (main, "evaluate"),
                              (data, "tarfile_to_samples_nothrow"), (data, "log_and_continue"), (data.wds, "shuffle"),
-                             (main, "train_one_epoch")):  # fmt: skip
+                             (main, "train_one_epoch"), (main, "create_model_and_transforms")):  # fmt: skip
             monkeypatch.setattr(module, name, getattr(module, name))
         held_out = [f"{n:09d}" for n in range(10)]
         job = SimpleNamespace(held_out=held_out, tested=held_out, seed=0, canaries=2, canary_repeats=5, released=40,

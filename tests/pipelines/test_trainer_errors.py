@@ -13,7 +13,7 @@ import pytest
 from test_train import drawn_samples, write_release
 
 from fairshard.pipelines import train
-from fairshard.pipelines._trainer_errors import trainer_failed
+from fairshard.pipelines._trainer_errors import out_of_memory, trainer_failed
 from fairshard.schemas.errors import StageError
 from fairshard.schemas.train_config import TrainConfig
 
@@ -27,6 +27,13 @@ NO_NUMBERS = TrainConfig(epochs=1, batch_size=16, lr=1e30, warmup=0)
         (1, "OutOfMemoryError: CUDA out of memory. Tried to", "", "there was not enough memory"),
         (-6, "", "terminate called\n  what():  std::bad_alloc", r"not enough memory \(what\(\):  std::bad_alloc\)"),
         (-signal.SIGKILL, "", "Epoch 1", "train: the trainer was killed, as a system does that is out of memory"),
+        (
+            1,
+            "RuntimeError: [enforce fail at c.cc:6] . unexpected pos 7 vs 6",
+            "",
+            "run: there is no room left on the disk. Free",
+        ),
+        (1, "OSError: [Errno 28] No space left on device", "", "run: there is no room left on the disk"),
         (1, "FloatingPointError: loss became nan", "", "the trainer ended with 1: loss became nan. See log$"),
         (
             1,
@@ -41,6 +48,14 @@ NO_NUMBERS = TrainConfig(epochs=1, batch_size=16, lr=1e30, warmup=0)
 )
 def test_words(code, said, log, message):
     assert re.search(message, str(trainer_failed(code, said, log, "run", "log")))
+
+
+def test_memory_that_this_process_could_not_have():
+    said = out_of_memory(
+        RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you")
+    )
+    assert said and said.startswith("there was not enough memory (RuntimeError: [enforce fail")
+    assert out_of_memory(MemoryError()) and out_of_memory(ValueError("odd")) is None
 
 
 @pytest.fixture(scope="module")

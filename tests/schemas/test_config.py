@@ -1,3 +1,4 @@
+import json
 import pickle
 
 import pytest
@@ -22,6 +23,11 @@ def test_paths_start_at_the_config_file(tmp_path):
 def test_a_day_is_text(tmp_path):
     job = load(tmp_path, "work_dir: w\nrelease_dir: r\nsources: [{path: a.csv}]\nemit: {published_on: 2026-01-31}\n")
     assert job.config.emit.published_on == "2026-01-31"
+
+
+def test_a_number_may_have_an_exponent_as_in_yaml_1_2(tmp_path):
+    job = load(tmp_path, f"{json.dumps(LEAST)[:-1]}, train: {{lr: 1e-4, weight_decay: 2.E1}}}}")
+    assert (job.config.train.lr, job.config.train.weight_decay) == (1e-4, 20)
 
 
 def test_settings_of_spark_are_text(tmp_path):
