@@ -3,8 +3,8 @@
     python benchmarks/demo.py
     python benchmarks/demo.py --no-train --runs 3
 
-Fresh is ``fairshard demo`` into an empty folder: sample web, all stages, training. Targets on two cores: fresh under
-three minutes, again under five seconds and without a request.
+Fresh is ``fairshard demo`` into an empty folder: sample web, all stages, both models, their audit. Targets on two cores:
+fresh under three minutes, again under five seconds and without a request.
 
 Measured on two cores: fresh 58 s with 1,059 requests; again 1.2 s without one.
 """
