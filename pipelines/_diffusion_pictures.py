@@ -60,7 +60,7 @@ def draw_samples(path: Path, samples: Sequence[tuple[str, Image.Image]], title: 
         )
         lines = textwrap.wrap(shown, _LINE_CHARS, max_lines=_LINES, placeholder=" …")
         # A caption's author may write what matplotlib would read as mathematics.
-        place.set_title("\n".join(lines), y=-0.02, va="top", fontsize=7, parse_math=False, fontfamily=families)
+        place.set_title("\n".join(lines), y=-0.03, pad=0, va="top", fontsize=7, parse_math=False, fontfamily=families)
     save(figure, path)
 
 
