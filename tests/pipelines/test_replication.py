@@ -202,7 +202,7 @@ class TestMembership:
         kinds = [(row["kind"], row["subject"]) for row in rows if row["pair_id"] is None]
         assert kinds == [("membership", "denoising loss"), ("replication", "similarity"), ("replication", "pdq"),
                          ("replication", "phash"), ("replication", "duplicates")]  # fmt: skip
-        assert len(rows) == 8 and sorted(_audit_diffusion.draw(kept)) == sorted(_audit_diffusion.WRITES)
+        assert len(rows) == 9 and sorted(_audit_diffusion.draw(kept)) == sorted(_audit_diffusion.WRITES)
         assert kept.said()["copy_model"]["kind"] == "TorchScript"
 
     def test_too_few_pairs_are_said_to_be_too_few(self, trained, tiles, model):
