@@ -64,8 +64,8 @@ def _with(named: list[Any], paths: Iterable[str], version: str | None) -> list[A
         from openlineage.client.facet_v2 import dataset_version_dataset
     except ImportError:
         return named
-    facets = {"version": dataset_version_dataset.DatasetVersionDatasetFacet(version)} if version else {}
-    new = [Dataset(*_name(path), facets=facets) for path in paths]
+    said = {"version": dataset_version_dataset.DatasetVersionDatasetFacet(version)} if version else {}
+    new = [Dataset(*_name(path), facets={**said}) for path in paths]
     return [*(one for one in named if not isinstance(one, Dataset) or one not in new), *new]
 
 

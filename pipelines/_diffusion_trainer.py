@@ -32,7 +32,7 @@ from . import _canaries
 from ._denoising import TextEncoder, as_picture, denoising_loss, new_schedule, new_unet, noise, sample
 from ._diffusion_batches import batches
 from ._diffusion_model import UNET, text_tower
-from ._diffusion_pictures import draw_samples
+from ._diffusion_pictures import SAMPLES, draw_samples, write_samples
 from ._in_trainer import Journal, end_with_parent, say, say_error
 
 CHECKPOINT = "checkpoints/latest.pt"
@@ -159,8 +159,11 @@ class Training:
         pixels = sample(
             self._unet, self._noises, self._encoder, captions, start, config.sampling_steps, config.guidance
         )
-        draw_samples(self._out / "samples.png", [*zip(captions, map(as_picture, pixels), strict=True)],
-                     f"Samples after epoch {epoch}, guidance {config.guidance:g}")  # fmt: skip
+        samples = [*zip(captions, map(as_picture, pixels), strict=True)]
+        about = {"model": f"fairshard-diffusion-{config.image_size}", "release": self._job.manifest_sha256}
+        title = f"Samples after epoch {epoch}, guidance {config.guidance:g}"
+        draw_samples(self._out / "samples.png", samples, title)
+        write_samples(self._out / SAMPLES, samples, about)
 
     def _batches(self, rng: random.Random) -> Iterator[tuple[torch.Tensor, list[str]]]:
         """The training side, shuffled."""

@@ -29,7 +29,7 @@ SET = click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", callb
 
 @click.command()
 @click.option("--dir", "folder", default="demo", show_default=True, type=click.Path(file_okay=False),
-              help="Where to: work, release, run and audit are made in it.")  # fmt: skip
+              help="Where to: work, release, run, diffusion and audit are made in it.")  # fmt: skip
 @click.option("--no-train", is_flag=True, help="Stop at the release. Without it, needs the extra [train].")
 @AS_JSON
 def demo(folder: str, no_train: bool, as_json: bool) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import itertools
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 _SIDE, _GAP, _LINE, _COLUMNS = 128, 8, 16, 4
-_FONT_PX, _LINE_CHARS, _LINES = 11, 44, 3
+_FONT_PX, _LINE_CHARS, _LINES = 10, 44, 3
 _INK, _PALE, _ALARM = "#222222", "#DDDDDD", "#D55E00"
 
 
@@ -19,7 +23,7 @@ class Cell:
 
     Attributes:
         left, right: the pictures; None leaves a grey square.
-        text: about them; what is too long is cut.
+        text: about them; what is too long is cut, and letters that the font lacks are left out as [...].
         marked: whether it is to catch the eye.
     """
 
@@ -31,7 +35,7 @@ class Cell:
 
 def grid(title: str, cells: Sequence[Cell]) -> bytes:
     """The pairs row by row, as a PNG. Without any it says so."""
-    font = ImageFont.load_default(_FONT_PX)
+    font = _font()
     columns = min(_COLUMNS, max(1, len(cells)))
     wide, high = 2 * _SIDE + 3 * _GAP, _SIDE + _LINES * _LINE + 2 * _GAP
     rows = -(-len(cells) // columns)
@@ -44,7 +48,7 @@ def grid(title: str, cells: Sequence[Cell]) -> bytes:
             sheet.paste(_fitted(picture), (at, y))
         if cell.marked:
             pen.rectangle((x - 3, y - 3, x + 2 * _SIDE + _GAP + 2, y + _SIDE + 2), outline=_ALARM, width=3)
-        for line, text in enumerate(_lines(cell.text)):
+        for line, text in enumerate(_lines(_in_font(cell.text, font))):
             pen.text((x, y + _SIDE + 4 + line * _LINE), text, _ALARM if cell.marked else _INK, font)
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
@@ -63,6 +67,20 @@ def _fitted(picture: Image.Image | None) -> Image.Image:
     return square
 
 
+def _font() -> Any:
+    """DejaVu Sans, which comes with matplotlib: Pillow's own font has no accents."""
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf", _FONT_PX)
+
+
+def _in_font(text: str, font: Any) -> str:
+    """A text, with [...] for each run of letters that the font has not: it would draw a box for each."""
+    # No font has a noncharacter, so what is drawn for that is what is drawn for all that is missing.
+    missing = bytes(font.getmask("\uffff"))
+    runs = itertools.groupby(text, lambda letter: bytes(font.getmask(letter)) == missing)
+    return "".join("[...]" if lacking else "".join(letters) for lacking, letters in runs)
+
+
 def _lines(text: str) -> list[str]:
-    text = " ".join(text.split())
-    return [text[start : start + _LINE_CHARS] for start in range(0, min(len(text), _LINES * _LINE_CHARS), _LINE_CHARS)]
+    return textwrap.wrap(text, _LINE_CHARS, max_lines=_LINES, placeholder=" …")

@@ -154,7 +154,13 @@ def takedown(release: str, registries: tuple[str, ...], sensitive: tuple[str, ..
 @click.argument("release", type=click.Path(file_okay=False))
 @click.option("--out", type=click.Path(dir_okay=False), help="Where to.  [RELEASE/report.html]")
 @click.option(
-    "--run", type=click.Path(file_okay=False), metavar="FOLDER", help="Show this training run on the release too."
+    "--run", type=click.Path(file_okay=False), metavar="FOLDER", help="Show this run of CLIP on the release too."
+)
+@click.option(
+    "--diffusion",
+    type=click.Path(file_okay=False),
+    metavar="FOLDER",
+    help="Show this run of the diffusion trainer too.",
 )
 @click.option(
     "--audit",
@@ -163,17 +169,20 @@ def takedown(release: str, registries: tuple[str, ...], sensitive: tuple[str, ..
     help="Show what this audit of the release measured too.",
 )
 @AS_JSON
-def report(release: str, out: str | None, run: str | None, audit: str | None, as_json: bool) -> None:
+def report(
+    release: str, out: str | None, run: str | None, diffusion: str | None, audit: str | None, as_json: bool
+) -> None:
     """Show a release on one HTML page that needs nothing but itself. Needs the extra [report].
 
     \b
     fairshard report release                             into release/report.html
     fairshard report release --out page.html             somewhere else
     fairshard report release --run run --audit audit     with the model that was trained on it
+    fairshard report release --run run --diffusion diffusion --audit audit    with both models
     """
     from . import report as reports
 
-    path = reports.write(release, out, run, audit)
+    path = reports.write(release, out, run, audit, diffusion)
     if as_json:
         print_json({"report": path})
     else:

@@ -40,7 +40,7 @@ def draw_matches(found: Replication, views: Mapping[str, Image.Image]) -> bytes:
         views: trained pictures by key, as the model was shown them.
     """
     order = np.argsort(-found.near.similarity, kind="stable")[:_SHOWN]
-    marked = found.by_similarity | found.by_hash
+    marked = found.by_similarity | found.by_hash | found.by_phash
     cells = []
     for place in order:
         each, key = found.asked[place], found.near.keys[place]
@@ -77,6 +77,8 @@ def _by_copies(axes: Any, found: Replication) -> None:
     axes.axhline(found.threshold, color=GREY, linestyle="--")
     axes.set_xscale("log")
     axes.set(
-        title="By how often its caption's picture was trained on", xlabel="times an epoch", ylabel="cosine similarity"
+        title="By how often its caption's picture was trained on",
+        xlabel="times an epoch, near-duplicates included",
+        ylabel="cosine similarity",
     )
     axes.legend(frameon=False)

@@ -1,4 +1,4 @@
-"""What the report shows of a training run and of its audit: the losses as a curve, retrieval, and the audit's measures.
+"""What the report shows of a CLIP run and of an audit: the losses as a curve, retrieval, and the audit's measures.
 
 An audit's rows about single pairs are for those who hold the data; only its measures of the whole run are shown.
 """
@@ -24,8 +24,11 @@ _LEFT, _TOP, _RIGHT, _BOTTOM = 40.0, 10.0, 630.0, 230.0
 _Point = tuple[float, float]
 # Of a diffusion run; both show nothing but what was generated and what is released.
 _PICTURES = {
-    "replication.png": "How alike generated pictures are to trained ones, beside held-out pictures",
-    "replicas.png": "The generated pictures that are most alike to a trained one, beside it",
+    "replicas.png": "The generated pictures that are most alike to a trained one, each at the left of it. Framed are those "
+    "that count as replicas, by the model that compares or by a hash.",
+    "replication.png": "Left: how alike generated pictures are to the nearest trained one, beside held-out pictures, which "
+    "cannot be copies: if the two lie together, there is no sign of copying. Right: the same by how often a picture was "
+    "trained on.",
 }
 _MEASURE_WORDS = {
     "later_opt_out": "released pairs that have opted out since",
@@ -62,11 +65,13 @@ def trained(folder: str, manifest_sha256: str) -> dict[str, Any]:
         ReleaseError: no finished run, one on another release, or files that `train` did not write.
     """
     record, path = run_record(Path(folder)), Path(folder) / "metrics.jsonl"
-    _check_release(folder, "was trained on", record["release"]["manifest_sha256"], manifest_sha256)
-    with _told(path, "the losses that train writes"):
+    if record.get("trainer", "clip") != "clip":
+        raise ReleaseError(folder, "is of another trainer", "a run of the CLIP trainer", "Show this one by --diffusion")
+    check_release(folder, "was trained on", record["release"]["manifest_sha256"], manifest_sha256)
+    with told(path, "the losses that train writes"):
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        epochs = _epochs(rows)
-    with _told(Path(folder) / "run.json", "the record that train writes"):
+        listed = some(epochs(rows), _EPOCHS_LISTED)
+    with told(Path(folder) / "run.json", "the record that train writes"):
         return {
             "fingerprint": record["fingerprint"],
             "model": record["config"]["model"],
@@ -76,7 +81,7 @@ def trained(folder: str, manifest_sha256: str) -> dict[str, Any]:
             "samples": {name: int(record["samples"][name]) for name in ("trained", "held_out", "tested")},
             "batch_size": int(record["config"]["batch_size"]),
             "curve": curve(rows, float(record["loss"]["guessing"])),
-            "epochs": _some(epochs, _EPOCHS_LISTED),
+            "epochs": listed,
             "retrieval": [
                 {"direction": direction, "candidates": int(found["candidates"])}
                 | {name: float(recall[name]) for name in ("value", "low", "high", "chance")} | {"k": int(recall["k"])}
@@ -86,26 +91,31 @@ def trained(folder: str, manifest_sha256: str) -> dict[str, Any]:
         }  # fmt: skip
 
 
-def audited(folder: str, manifest_sha256: str, run: str | None) -> dict[str, Any]:
+def audited(folder: str, manifest_sha256: str, run: str | None, diffusion: str | None = None) -> dict[str, Any]:
     """An audit: when it was made, and what it measured of the run as a whole.
 
     Args:
         folder: of the audit.
         manifest_sha256: of the release that it has to be of.
         run: fingerprint of the run that it has to be of; null: any.
+        diffusion: of the diffusion run that it has to be of, if it is of one; null: any.
 
     Raises:
         ReleaseError: no audit, one of another release or run, or a damaged one.
     """
     path = Path(folder) / "audit.json"
-    with _told(path, "the record of an audit"):
+    with told(path, "the record of an audit"):
         record = json.loads(path.read_bytes())
-        _check_release(folder, "audited", record["release"], manifest_sha256)
+        check_release(folder, "audited", record["release"], manifest_sha256)
         if run not in (None, record["run"]):
             raise ReleaseError(folder, f"audited the run {record['run']}", f"{run}, which is shown")
+        of_diffusion = record.get("diffusion") or {}
+        if diffusion not in (None, of_diffusion.get("run", diffusion)):
+            raise ReleaseError(folder, f"audited the run {of_diffusion['run']}", f"{diffusion}, which is shown")
         measures = [found for found in record["measures"] if found["pair_id"] is None]
-        shown = _PICTURES if record.get("diffusion") else {}
+        shown = _PICTURES if of_diffusion else {}
         return {
+            "compared_by": str((of_diffusion.get("copy_model") or {}).get("kind", "")),
             "audited_at": str(record["audited_at"]),
             "measures": [_measure(found) for found in measures],
             "pictures": [{"uri": _uri(Path(folder) / name), "words": words} for name, words in shown.items()
@@ -117,21 +127,21 @@ def _uri(path: Path) -> str:
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def curve(rows: Sequence[Mapping[str, Any]], guessing: float) -> Curve | None:
+def curve(rows: Sequence[Mapping[str, Any]], guessing: float | None) -> Curve | None:
     """The losses of metrics.jsonl as a picture; null if none is finite.
 
     Args:
         rows: ``epoch`` and ``loss`` of each step, ``epoch`` and ``held_out_loss`` of each epoch.
-        guessing: what a model that knows nothing loses.
+        guessing: what a model that knows nothing loses; null where that cannot be said.
     """
     steps = [row["loss"] for row in rows if "loss" in row]
-    epochs = _epochs(rows)
-    last = max((row["epoch"] for row in epochs), default=1)
+    by_epoch = epochs(rows)
+    last = max((row["epoch"] for row in by_epoch), default=1)
     drawn = {
-        "step": _some([((place + 1) * last / len(steps), loss) for place, loss in enumerate(steps)], _STEPS_DRAWN),
-        "epoch": [(row["epoch"], row["training"]) for row in epochs],
-        "held_out": [(row["epoch"], row["held_out"]) for row in epochs if row["held_out"] is not None],
-        "guessing": [(0, guessing), (last, guessing)],
+        "step": some([((place + 1) * last / len(steps), loss) for place, loss in enumerate(steps)], _STEPS_DRAWN),
+        "epoch": [(row["epoch"], row["training"]) for row in by_epoch],
+        "held_out": [(row["epoch"], row["held_out"]) for row in by_epoch if row["held_out"] is not None],
+        "guessing": [] if guessing is None else [(0, guessing), (last, guessing)],
     }
     finite = {name: [point for point in points if math.isfinite(point[1])] for name, points in drawn.items()}
     if not finite["step"]:
@@ -147,13 +157,13 @@ def curve(rows: Sequence[Mapping[str, Any]], guessing: float) -> Curve | None:
     placed = {name: [place(point) for point in points] for name, points in finite.items()}
     lines = {name: " ".join(f"{x},{y}" for x, y in points) for name, points in placed.items()}
     heights = [(place((0, gap * n))[1], f"{gap * n:g}") for n in range(round(highest / gap) + 1)]
-    marked = _some([row["epoch"] for row in epochs], _EPOCHS_LISTED)
-    return Curve(lines, {name: _some(placed[name], 60) for name in ("epoch", "held_out")}, heights,
+    marked = some([row["epoch"] for row in by_epoch], _EPOCHS_LISTED)
+    return Curve(lines, {name: some(placed[name], 60) for name in ("epoch", "held_out")}, heights,
                  [(place((epoch, 0))[0], epoch) for epoch in marked])  # fmt: skip
 
 
-def _epochs(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Epoch, mean loss in ``training`` and loss ``held_out``, by epoch."""
+def epochs(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Of metrics.jsonl: epoch, mean loss in ``training`` and loss ``held_out``, by epoch."""
     losses: dict[int, list[float]] = {}
     held_out: dict[int, float] = {}
     for row in rows:
@@ -173,7 +183,7 @@ def _gap(highest: float) -> float:
     return next(unit * step for step in (1, 2, 5, 10) if highest / (unit * step) <= 5)
 
 
-def _some(values: list[Any], most: int) -> list[Any]:
+def some(values: list[Any], most: int) -> list[Any]:
     """Evenly spaced ones, the last among them, in order."""
     step = math.ceil(len(values) / most) if values else 1
     return values[::-1][::step][::-1]
@@ -187,8 +197,12 @@ def _measure(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _told(path: Path, expected: str) -> Iterator[None]:
-    """Name the file that is not what it should be."""
+def told(path: Path, expected: str) -> Iterator[None]:
+    """Name the file that is not what it should be.
+
+    Raises:
+        ReleaseError: in place of what tells that.
+    """
     try:
         yield
     except FileNotFoundError as error:
@@ -197,7 +211,12 @@ def _told(path: Path, expected: str) -> Iterator[None]:
         raise ReleaseError(str(path), f"cannot be read ({error})", expected) from error
 
 
-def _check_release(folder: str, did: str, found: Any, expected: str) -> None:
+def check_release(folder: str, did: str, found: Any, expected: str) -> None:
+    """Refuse a run or an audit of another release, by the hash of its manifest.
+
+    Raises:
+        ReleaseError: it is.
+    """
     if found != expected:
         raise ReleaseError(folder, f"{did} another release, of manifest {str(found)[:16]}",
                            f"{expected[:16]}, which is reported")  # fmt: skip

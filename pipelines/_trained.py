@@ -99,10 +99,19 @@ def check_held_out(path: Path, split: Split) -> None:
     Raises:
         ReleaseError: it is another, or cannot be read.
     """
-    try:
-        listed = set(path.read_text().split())
-    except OSError as error:
-        raise ReleaseError(str(path), f"cannot be read ({error.strerror})", "the keys held out", _TRAIN) from error
+    listed = held_out_keys(path)
     if listed != {sample.key for sample in split.held_out}:
         raise ReleaseError(str(path), f"lists {len(listed)} keys that are not those held out of the release",
                            f"the {len(split.held_out)} that train holds out", _TRAIN)  # fmt: skip
+
+
+def held_out_keys(path: Path) -> set[str]:
+    """The keys that a run lists as held out.
+
+    Raises:
+        ReleaseError: it cannot be read.
+    """
+    try:
+        return set(path.read_text().split())
+    except (OSError, ValueError) as error:
+        raise ReleaseError(str(path), f"cannot be read ({error})", "the keys held out", _TRAIN) from error

@@ -38,6 +38,7 @@ from . import (
     _audit_canaries,
     _audit_copies,
     _audit_diffusion,
+    _audit_diffusion_rows,
     _audit_leaks,
     _audit_model,
     _audit_outputs,
@@ -115,7 +116,7 @@ def run(job: Job, now: datetime | None = None) -> AuditResult:
     exposed = _audit_canaries.measure(trained)
     planted = _audit_canaries.rows(exposed, limits.max_canaries_extracted)
     kept = _audit_diffusion.measure_run(job, trained, leaks.near)
-    generated = _audit_diffusion.rows(kept, limits, leaks.pair_ids)
+    generated = _audit_diffusion_rows.rows(kept, limits, leaks.pair_ids)
     result = AuditResult(Path(job.audit_dir), [*later, *leaks.rows, *memorised, *planted, *generated])
     threshold = next((found["threshold"] for found in memorised if found["pair_id"] is not None), None)
     pictures = {"memorisation.png": _audit_picture.draw(memory, threshold), **_audit_diffusion.draw(kept)}
@@ -204,7 +205,7 @@ def _record(
     trained: Trained,
     memory: _audit_model.Memory | None,
     exposed: _audit_canaries.Exposed | None,
-    kept: _audit_diffusion.Kept | None,
+    kept: _audit_diffusion.Kept | _audit_diffusion.NotAudited | None,
     result: AuditResult,
     now: datetime,
 ) -> dict[str, Any]:

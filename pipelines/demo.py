@@ -22,12 +22,16 @@ _REASONS = "SELECT stage, reason, rows FROM reason ORDER BY rows DESC, reason"
 
 
 def run(folder: Path, train: bool = True) -> dict[str, Any]:
-    """Curate the sample web into ``folder/release``, train on it into ``folder/run``, audit that into ``folder/audit``.
+    """Curate the sample web into ``folder/release``, train on it, and audit what the models kept.
+
+    The CLIP model goes into ``folder/run``, the diffusion model into ``folder/diffusion``, the audit of both into
+    ``folder/audit``. What is done already is not done again.
 
     Raises:
         MissingExtra: [crawl], or [train] unless ``train`` is False.
     """
-    for extra, module in (("crawl", "aiohttp"), *((("train", "open_clip"),) if train else ())):
+    needed = (("crawl", "aiohttp"), *((("train", "open_clip"), ("train", "diffusers")) if train else ()))
+    for extra, module in needed:
         if importlib.util.find_spec(module) is None:
             raise MissingExtra(extra, "fairshard demo", module)
     from ..examples.sample_web.server import SampleWeb
@@ -35,19 +39,39 @@ def run(folder: Path, train: bool = True) -> dict[str, Any]:
     with SampleWeb() as web:
         found: dict[str, Any] = {"run": run_stages(job(folder, web.proxy_url), STAGES)}
         found["requests"] = len(web.requests)
-    if train:
-        from . import audit as audits
-        from . import train as trains
+    return found | models(job(folder, "")) if train else found
 
-        made = job(folder, "")
-        trained = trains.run(made.release_dir, made.run_dir, made.config.train)
-        found["train"] = dataclasses.asdict(trained)
-        # The sample's registries never change, so here, unlike elsewhere, an audit of the same run stands.
-        known = Path(made.audit_dir) / "audit.json"
-        audited = json.loads(known.read_text(encoding="utf-8")) if known.exists() else {}
-        same = trained.already_done and audited.get("run") == trained.record.get("fingerprint") is not None
-        found["audit"] = audited["measures"] if same else audits.run(made).measures
-    return found
+
+def models(made: configs.Job) -> dict[str, Any]:
+    """Both models on the release of a job, and the audit of what they kept; nothing that is done is done again.
+
+    Returns:
+        ``train`` and ``diffusion``, what the run folders say, and ``audit``, the measures.
+    """
+    from . import audit as audits
+    from . import train as trains
+    from . import train_diffusion
+
+    clip = trains.run(made.release_dir, made.run_dir, made.config.train)
+    diffusion = train_diffusion.run(made.release_dir, made.run_dir, made.diffusion_dir, made.config.diffusion)
+    known = _audited(Path(made.audit_dir) / "audit.json")
+    runs = {"run": clip.record["fingerprint"], "diffusion": diffusion.record["fingerprint"]}
+    # The sample's registries never change, so here, unlike elsewhere, an audit of the same runs stands.
+    stands = clip.already_done and diffusion.already_done and runs == {name: known.get(name) for name in runs}
+    return {
+        "train": dataclasses.asdict(clip),
+        "diffusion": dataclasses.asdict(diffusion),
+        "audit": known["measures"] if stands else audits.run(made).measures,
+    }
+
+
+def _audited(path: Path) -> dict[str, Any]:
+    """What an earlier audit measured, and of which runs; nothing if there is none that can be read."""
+    try:
+        record = json.loads(path.read_bytes())
+        return {"run": record["run"], "diffusion": record["diffusion"]["run"], "measures": record["measures"]}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
 
 
 def job(folder: Path, proxy: str) -> configs.Job:
@@ -89,11 +113,14 @@ def next_steps(folder: Path, found: dict[str, Any], program: str = "fairshard") 
         lines.append("left out:      the registry of ISCCs, which takes the extra [iscc]")
     if "train" in found:
         over = dict.fromkeys(measure["kind"] for measure in found["audit"] if measure["finding"])
-        lines.append(f"model, loss curve and retrieval:  {folder}/run")
-        lines.append(f"audit of what it kept:  {folder}/audit; over a limit: {', '.join(over) or 'nothing'}")
+        lines.append(f"CLIP model, loss curve and retrieval:      {folder}/run")
+        lines.append(f"diffusion model, loss curve and samples:   {folder}/diffusion")
+        lines.append(f"audit of what they kept, replicas.png:     {folder}/audit")
+        lines.append(f"over a limit of the audit:                 {', '.join(over) or 'nothing'}")
     work, release = str(folder / "work"), str(folder / "release")
     refused = sql(work, _REFUSED).to_pylist()
-    shown = ("--run", str(folder / "run"), "--audit", str(folder / "audit")) if "train" in found else ()
+    made = ("run", "diffusion", "audit") if "train" in found else ()
+    shown = [word for name in made for word in (f"--{name}", str(folder / name))]
     commands = [
         ("the release in pictures", "report", release, *shown),
         *(("why one picture is out", "explain", work, "--url", row["url"]) for row in refused),

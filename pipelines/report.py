@@ -25,11 +25,14 @@ from ._catalog import open_catalog
 from ._manifest import load, merkle_root
 from ._page_words import FILTERS
 from ._release import MANIFEST, REPORT, SIGNATURE, Release
+from ._report_diffusion import generating
 from ._report_facts import facts
 from ._report_run import audited, trained
 
 
-def write(folder: str, out: str | None = None, run: str | None = None, audit: str | None = None) -> str:
+def write(
+    folder: str, out: str | None = None, run: str | None = None, audit: str | None = None, diffusion: str | None = None
+) -> str:
     """Write the page of a release. Returns its path.
 
     Args:
@@ -37,13 +40,14 @@ def write(folder: str, out: str | None = None, run: str | None = None, audit: st
         out: where to; ``report.html`` in the release if not given.
         run: a run folder of `train` on this release, to be shown too.
         audit: a folder of `audit` of this release, likewise.
+        diffusion: a run folder of its other trainer, likewise.
 
     Raises:
         MissingExtra: jinja2 is not installed.
         ReleaseError: not a finished release, its files cannot be read, or the run or audit is of another one.
         InputError: ``out`` cannot be written.
     """
-    page = html(folder, run, audit).encode()
+    page = html(folder, run, audit, diffusion).encode()
     if out is None:
         release = Release(folder)
         release.put(REPORT, page)
@@ -59,14 +63,14 @@ def write(folder: str, out: str | None = None, run: str | None = None, audit: st
     return out
 
 
-def html(folder: str, run: str | None = None, audit: str | None = None) -> str:
+def html(folder: str, run: str | None = None, audit: str | None = None, diffusion: str | None = None) -> str:
     """The page. Takes and raises what ``write`` does."""
     if importlib.util.find_spec("jinja2") is None:
         raise MissingExtra("report", "fairshard report", "jinja2")
     import jinja2
 
     release = Release(folder)
-    shown = _manifest_facts(release) | _run_facts(release, run, audit)
+    shown = _manifest_facts(release) | _run_facts(release, run, audit, diffusion)
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -103,8 +107,10 @@ def _sha256(release: Release) -> str:
     return hashlib.sha256(release.fs.cat_file(release.path(MANIFEST))).hexdigest()
 
 
-def _run_facts(release: Release, run: str | None, audit: str | None) -> dict[str, Any]:
-    """The run and the audit, null where there is none."""
-    shown = None if run is None else trained(run, _sha256(release))
-    of_run = None if shown is None else shown["fingerprint"]
-    return {"run": shown, "audit": None if audit is None else audited(audit, _sha256(release), of_run)}
+def _run_facts(release: Release, run: str | None, audit: str | None, diffusion: str | None) -> dict[str, Any]:
+    """The runs and the audit, null where there is none."""
+    sha256 = _sha256(release)
+    shown = None if run is None else trained(run, sha256)
+    made = None if diffusion is None else generating(diffusion, sha256)
+    of = [None if found is None else found["fingerprint"] for found in (shown, made)]
+    return {"run": shown, "diffusion": made, "audit": None if audit is None else audited(audit, sha256, *of)}

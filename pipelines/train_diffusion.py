@@ -29,7 +29,7 @@ from ..schemas.errors import ConfigError, MissingExtra, ReleaseError
 from . import _model_papers
 from ._clip_model import ClipModel, of_run
 from ._diffusion_model import TEXT_ENCODER, TRAINER, UNET
-from ._diffusion_pictures import draw_losses
+from ._diffusion_pictures import SAMPLES, draw_losses
 from ._released import read_release
 from ._run_folder import (
     RECORD,
@@ -49,8 +49,8 @@ from ._trainer_errors import check_device
 from ._trainer_process import WEIGHTS, run_trainer
 
 READS = ("manifest.json", "shards/*.tar", RECORD, "held_out.txt", WEIGHTS)
-WRITES = (RECORD, "metrics.jsonl", "loss.png", "samples.png", "held_out.txt", UNET, WEIGHTS, _model_papers.CARD,
-          _model_papers.BOM)  # fmt: skip
+WRITES = (RECORD, "metrics.jsonl", "loss.png", "samples.png", SAMPLES, "held_out.txt", UNET, WEIGHTS,
+          _model_papers.CARD, _model_papers.BOM)  # fmt: skip
 MODULE = f"{__package__}._diffusion_trainer"
 _PACKAGES = {"torch": "torch", "diffusers": "diffusers", "open_clip_torch": "open_clip", "webdataset": "webdataset",
              "safetensors": "safetensors", "matplotlib": "matplotlib"}  # fmt: skip

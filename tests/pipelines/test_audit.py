@@ -17,10 +17,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageOps
 
-from fairshard.pipelines import _audit_leaks, _audit_model, audit, report
+from fairshard.pipelines import _audit_diffusion, _audit_leaks, _audit_model, audit, demo, report
+from fairshard.pipelines._audit_repeats import repeats
 from fairshard.pipelines._held_out import Split
 from fairshard.pipelines._release import Release
 from fairshard.pipelines._released import Sample
+from fairshard.pipelines._trained import read_run
 from fairshard.pipelines.cli import main
 from fairshard.schemas import config as configs
 from fairshard.schemas.audit_config import AuditConfig
@@ -41,6 +43,18 @@ def job(sample, tmp_path_factory):
     folder = tmp_path_factory.mktemp("audit")
     train.run(sample.job.release_dir, folder / "run", TrainConfig(epochs=1))
     return changed(sample.job, run_dir=str(folder / "run"), audit_dir=str(folder / "audit"))
+
+
+@pytest.fixture(scope="module")
+def both(job, tmp_path_factory):
+    """A diffusion model as well, as small as can be, and the audit of both: what the demo does after a release is made."""
+    pytest.importorskip("diffusers", reason="needs the extra [train]")
+    folder = tmp_path_factory.mktemp("both")
+    tiny = DiffusionConfig(image_size=8, block_channels=(8, 16), epochs=1, sampling_steps=2, canaries=1,
+                           canary_repeats=1)  # fmt: skip
+    made = changed(job, train=TrainConfig(epochs=1), diffusion=tiny, audit=AuditConfig(generated=8, loss_draws=1),
+                   diffusion_dir=str(folder / "diffusion"), audit_dir=str(folder / "audit"))  # fmt: skip
+    return made, demo.models(made)
 
 
 def changed(job, **values):
@@ -70,28 +84,54 @@ class TestAudit:
         details = [html.escape(row["detail"]) for row in found.measures]
         assert page.count("<polyline") == 4 and [detail for detail in details if detail not in page] == []
 
-    def test_a_diffusion_run_is_audited_too(self, job, tmp_path):
-        pytest.importorskip("diffusers", reason="needs the extra [train]")
-        from fairshard.pipelines import train_diffusion
-
-        tiny = DiffusionConfig(image_size=8, block_channels=(8, 16), epochs=1, sampling_steps=2, canaries=1,
-                               canary_repeats=1)  # fmt: skip
-        train_diffusion.run(job.config.release_dir, job.run_dir, tmp_path / "diffusion", tiny)
-        limits = AuditConfig(generated=8, loss_draws=1)
-        asked = changed(job, diffusion_dir=str(tmp_path / "diffusion"), audit_dir=str(tmp_path / "out"), audit=limits)
-        found = audit.run(asked)
-        assert [(row["kind"], row["subject"]) for row in found.measures[6:]] == [
+    def test_a_diffusion_run_is_audited_too(self, both):
+        made, first = both
+        kinds = [(row["kind"], row["subject"]) for row in first["audit"]]
+        assert kinds[6:] == [
             ("membership", "denoising loss"), ("replication", "similarity"), ("replication", "pdq"),
-            ("replication", "duplicates"), ("canary", "generated"),
+            ("replication", "phash"), ("replication", "duplicates"), ("canary", "generated"),
         ]  # fmt: skip
-        assert sorted(path.name for path in found.out_dir.iterdir()) == sorted([*audit.WRITES, *audit.OF_DIFFUSION])
-        record = json.loads((found.out_dir / "audit.json").read_text())["diffusion"]
+        names = sorted(path.name for path in Path(made.audit_dir).iterdir())
+        assert names == sorted([*audit.WRITES, *audit.OF_DIFFUSION])
+        record = json.loads((Path(made.audit_dir) / "audit.json").read_text())["diffusion"]
         assert record["copy_model"]["kind"] == "CLIP" and record["steps"] == 2
-        page = report.html(job.config.release_dir, None, str(tmp_path / "out"))
-        assert page.count("data:image/png;base64,") == 2
-        (tmp_path / "diffusion/held_out.txt").write_text("none\n")
-        with pytest.raises(ReleaseError, match="lists 1 keys that are not those held out"):
-            audit.run(asked)
+        page = report.html(made.release_dir, made.run_dir, made.audit_dir, made.diffusion_dir)
+        assert page.count("data:image/png;base64,") == 8 + 2 and page.count("<polyline") == 4 + 3
+        assert "Models trained on it" in page and "is no proof of a copy" in page
+
+    def test_the_demo_does_nothing_twice(self, both):
+        made, first = both
+        folders = (made.run_dir, made.diffusion_dir, made.audit_dir)
+        before = {path: path.stat().st_mtime_ns for folder in folders for path in Path(folder).rglob("*")}
+        again = demo.models(made)
+        assert again["train"]["already_done"] and again["diffusion"]["already_done"]
+        assert again["audit"] == first["audit"]
+        assert {path: path.stat().st_mtime_ns for folder in folders for path in Path(folder).rglob("*")} == before
+
+    def test_a_diffusion_run_of_something_else_is_not_audited_and_the_rest_is(self, both, tmp_path):
+        made, first = both
+        other = shutil.copytree(made.diffusion_dir, tmp_path / "diffusion")
+        asked = changed(made, diffusion_dir=str(other), audit_dir=str(tmp_path / "audit"))
+        (other / "held_out.txt").write_text("none\n")
+        shutil.copytree(made.audit_dir, asked.audit_dir)
+        found = audit.run(asked)
+        assert [row["value"] for row in found.measures[:6]] == [row["value"] for row in first["audit"][:6]]
+        said = [(row["kind"], row["subject"], row["value"], row["finding"]) for row in found.measures[6:]]
+        assert said == [("membership", "denoising loss", None, False), ("replication", "similarity", None, False)]
+        assert all("held out other pairs than the CLIP run" in row["detail"] for row in found.measures[6:])
+        assert sorted(path.name for path in found.out_dir.iterdir()) == sorted(audit.WRITES)
+        page = report.html(made.release_dir, None, str(found.out_dir))
+        assert "not measured: the diffusion run held out other pairs" in page and "image/png" not in page
+        # Of a run on another release the same is said, before anything of it is loaded.
+        record = json.loads((other / "run.json").read_text())
+        record["release"]["manifest_sha256"] = "0" * 64
+        (other / "run.json").write_text(json.dumps(record))
+        trained = read_run(made.run_dir, made.release_dir)
+        skipped = _audit_diffusion.measure_run(asked, trained, set())
+        assert isinstance(skipped, _audit_diffusion.NotAudited) and "is of another release" in skipped.reason
+        (other / "run.json").write_text("{")
+        with pytest.raises(ReleaseError, match=r"run\.json: cannot be read"):
+            _audit_diffusion.measure_run(asked, trained, set())
 
     def test_later_opt_outs_are_findings(self, job, sample, tmp_path):
         released = sample.store.read("sample").to_pylist()[:2]
@@ -204,6 +244,18 @@ class TestLeaks:
         pq.write_table(pq.read_table(tmp_path / "pairs/00000.parquet").slice(1), tmp_path / "pairs/00000.parquet")
         with pytest.raises(ReleaseError, match="lists 6 of 7 samples"):
             _audit_leaks.find(release, split, AuditConfig())
+
+
+class TestRepeats:
+    def test_equal_and_nearly_equal_pictures_count_and_flat_ones_by_their_bytes(self, tmp_path):
+        release, split = TestLeaks().release(tmp_path)
+        every, path = [*split.trained, *split.held_out], tmp_path / "tables/image-00000.parquet"
+        assert repeats(release, every) == {"1": 3, "2": 1, "3": 1, "4": 3, "5": 1, "6": 3, "7": 1}
+        assert repeats(release, split.trained) == {"1": 1, "2": 1, "3": 1}
+        images = pq.read_table(path)
+        same = pa.array(["same" if n in (5, 7) else f"{n}" for n in range(1, 8)])
+        pq.write_table(images.set_column(images.column_names.index("sha256"), "sha256", same), path)
+        assert repeats(release, every)["7"] == repeats(release, every)["5"] == 2
 
 
 def blank(rows: list[dict], schema: pa.Schema) -> list[dict]:

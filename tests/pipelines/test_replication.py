@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fairshard.pipelines import _audit_diffusion, _canaries, _copy_model, _replication, _replication_picture
+from fairshard.pipelines import (
+    _audit_diffusion,
+    _audit_diffusion_rows,
+    _canaries,
+    _copy_model,
+    _replication,
+    _replication_picture,
+)
 from fairshard.pipelines._held_out import split_samples
 from fairshard.pipelines._released import read_release, verified_samples
 from fairshard.pipelines._replication import CANARY, HELD_OUT, TRAINED, Asked
@@ -59,8 +67,18 @@ def picture_of(key: str) -> Image.Image:
     return [*INVENTED, *OFTEN * 6][number].picture
 
 
+def copies_of(trained: Trained) -> dict[str, int]:
+    """How often the picture of each comes, by equal bytes: there are no tables here that know of nearly equal ones."""
+    times = Counter(sample.picture_sha256 for sample in trained.split.trained)
+    return {sample.key: times[sample.picture_sha256] for sample in trained.split.trained}
+
+
+def asked(trained: Trained, near: set[str], canaries: list, repeats: int, count: int) -> list[Asked]:
+    return _replication.asked(trained.split, near, copies_of(trained), canaries, repeats, count)
+
+
 def measured(trained: Trained, tiles, captions: list[Asked], generated: list[Image.Image], canaries=()):
-    found = _replication.measure(trained, set(), list(canaries), captions, generated, tiles, same, 0.01, 31, 50)
+    found = _replication.measure(trained, set(), list(canaries), captions, generated, tiles, same, 0.01, 31, 2, 50)
     assert found is not None
     return found
 
@@ -68,7 +86,7 @@ def measured(trained: Trained, tiles, captions: list[Asked], generated: list[Ima
 def row_of(found: _replication.Replication, tiles, subject: str, trained: Trained):
     kept = _audit_diffusion.Kept(None, tiles, [], found, None, {})  # type: ignore[arg-type]
     ids = {sample.key: int(sample.pair_id) for sample in trained.split.trained}
-    rows = _audit_diffusion.rows(kept, AuditConfig(), ids)
+    rows = _audit_diffusion_rows.rows(kept, AuditConfig(), ids)
     return next(row for row in rows if row["subject"] == subject)
 
 
@@ -80,23 +98,27 @@ class TestReplication:
         captions = [Asked(HELD_OUT, "none", "a caption", 0)] * 20
         found = measured(trained, tiles, captions, generated)
         assert found.near.similarity.argmax() == 7 and found.near.keys[7] == found.near.pdq_keys[7] == key
-        assert found.by_hash.nonzero()[0].tolist() == [7] and found.by_similarity[7]
+        assert found.by_hash.nonzero()[0].tolist() == found.by_phash.nonzero()[0].tolist() == [7]
+        assert found.by_similarity[7] and (found.near.bits[7], found.near.phash_bits[7]) == (0, 0)
         assert found.by_similarity.sum() <= 3  # of 31 controls none may be above, so chance puts about one in 32 there
         kept = _audit_diffusion.Kept(None, tiles, [], found, None, {})  # type: ignore[arg-type]
-        rows = _audit_diffusion.rows(kept, AuditConfig(max_replicated=0.04), {key: 5})
+        rows = _audit_diffusion_rows.rows(kept, AuditConfig(max_replicated=0.04), {key: 5})
         shares = {row["subject"]: (row["value"], row["finding"]) for row in rows if row["pair_id"] is None}
-        assert shares["pdq"] == (0.05, True) and shares["similarity"] == (found.by_similarity.mean(), True)
+        assert shares["pdq"] == shares["phash"] == (0.05, True) and shares["similarity"] == (
+            found.by_similarity.mean(),
+            True,
+        )
         first = next(row for row in rows if row["pair_id"] is not None)
         assert (first["subject"], first["pair_id"], first["finding"]) == ("picture 0007", 5, True)
 
     def test_pictures_that_copy_nothing_are_no_replicas(self, trained, tiles):
         fresh = [canary.picture for canary in _canaries.never_planted(100, 1, 64)]
         found = measured(trained, tiles, [Asked(TRAINED, "none", "a caption", 1)] * 100, fresh)
-        assert found.by_similarity.mean() <= 0.1 and not found.by_hash.any()
+        assert found.by_similarity.mean() <= 0.1 and not found.by_hash.any() and not found.by_phash.any()
         assert abs(np.median(found.near.similarity) - np.median(found.control.similarity)) < 0.05
 
     def test_replicas_by_how_often_they_were_trained_on(self, trained, tiles):
-        captions = _replication.asked(trained.split, set(), [], 0, 24)
+        captions = asked(trained, set(), [], 0, 24)
         often = [each for each in captions if each.copies > 1]
         once = [each for each in captions if each.side == TRAINED and each.copies == 1]
         assert {each.caption for each in often} == {canary.caption for canary in OFTEN} and len(once) == 9
@@ -107,7 +129,7 @@ class TestReplication:
 
     def test_canaries_that_come_out_are_extracted(self, trained, tiles):
         planted = _canaries.canaries(4, 0, 64)
-        captions = _replication.asked(trained.split, set(), planted, 100, 4)[-4:]
+        captions = asked(trained, set(), planted, 100, 4)[-4:]
         assert {each.side for each in captions} == {CANARY} and captions[0].copies == 100
         # The first is itself, the second another canary, the third a released picture, the fourth nothing.
         generated = [planted[0].picture, planted[3].picture, INVENTED[0].picture, Image.new("RGB", (64, 64), "red")]
@@ -115,14 +137,14 @@ class TestReplication:
 
     def test_what_is_on_both_sides_is_neither_asked_nor_a_control(self, trained, tiles):
         near = {sample.key for sample in (*trained.split.trained[:3], *trained.split.tested[:3])}
-        captions = _replication.asked(trained.split, near, [], 0, 1000)
+        captions = asked(trained, near, [], 0, 1000)
         assert {each.key for each in captions}.isdisjoint(near)
         assert {each.side for each in captions} == {TRAINED, HELD_OUT}
         every = {sample.key for sample in trained.split.tested}
-        assert _replication.measure(trained, every, [], captions, [], tiles, same, 0.01, 31, 50) is None
+        assert _replication.measure(trained, every, [], captions, [], tiles, same, 0.01, 31, 2, 50) is None
 
     def test_their_pictures(self, trained, tiles):
-        captions = _replication.asked(trained.split, set(), [], 0, 8)
+        captions = asked(trained, set(), [], 0, 8)
         generated = [canary.picture for canary in _canaries.never_planted(len(captions), 3, 64)]
         found = measured(trained, tiles, captions, generated)
         views = _replication.trained_views(trained, found.near.keys, [], same)
@@ -173,21 +195,23 @@ class TestMembership:
 
     def test_all_of_it(self, trained, tiles, model):
         limits = AuditConfig(generated=4, loss_draws=2)
-        kept = _audit_diffusion.kept(trained, set(), model, tiles, [], limits)
+        kept = _audit_diffusion.kept(trained, set(), copies_of(trained), model, tiles, [], limits)
         ids = {sample.key: int(sample.pair_id) for sample in trained.split.trained}
-        rows = _audit_diffusion.rows(kept, limits, ids)
+        rows = _audit_diffusion_rows.rows(kept, limits, ids)
         kinds = [(row["kind"], row["subject"]) for row in rows if row["pair_id"] is None]
         assert kinds == [("membership", "denoising loss"), ("replication", "similarity"), ("replication", "pdq"),
-                         ("replication", "duplicates")]  # fmt: skip
-        assert len(rows) == 8 and sorted(_audit_diffusion.draw(kept)) == sorted(_audit_diffusion.WRITES)
+                         ("replication", "phash"), ("replication", "duplicates")]  # fmt: skip
+        assert len(rows) == 9 and sorted(_audit_diffusion.draw(kept)) == sorted(_audit_diffusion.WRITES)
         assert kept.said()["copy_model"]["kind"] == "TorchScript"
 
     def test_too_few_pairs_are_said_to_be_too_few(self, trained, tiles, model):
         few = dataclasses.replace(trained, split=dataclasses.replace(trained.split, tested=trained.split.tested[:5]))
-        kept = _audit_diffusion.kept(few, set(), model, tiles, [], AuditConfig(generated=2, loss_draws=1))
-        row = _audit_diffusion.rows(kept, AuditConfig(), {})[0]
+        kept = _audit_diffusion.kept(
+            few, set(), copies_of(trained), model, tiles, [], AuditConfig(generated=2, loss_draws=1)
+        )
+        row = _audit_diffusion_rows.rows(kept, AuditConfig(), {})[0]
         assert row["value"] is None and "not measured: fewer than" in row["detail"]
 
 
 def test_no_run_measures_nothing():
-    assert _audit_diffusion.rows(None, AuditConfig(), {}) == [] and _audit_diffusion.draw(None) == {}
+    assert _audit_diffusion_rows.rows(None, AuditConfig(), {}) == [] and _audit_diffusion.draw(None) == {}

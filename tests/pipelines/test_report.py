@@ -14,6 +14,7 @@ from PIL import Image
 
 from fairshard.pipelines import _manifest, _report_run, report
 from fairshard.pipelines._catalog import open_catalog
+from fairshard.pipelines._diffusion_pictures import write_samples
 from fairshard.pipelines._page_words import kind_words, visible
 from fairshard.pipelines._report_concentration import concentration
 from fairshard.pipelines.cli import main
@@ -209,6 +210,47 @@ def test_a_run_and_its_audit(whole, tmp_path):
     assert {"role": "img", "viewbox": "0 0 640 260", "aria-labelledby": "curve-title curve-text"} in page.all("svg")
 
 
+def diffusion_folder(folder, release, caption="a grey square", side=16):
+    """A finished run of the diffusion trainer, with one sample."""
+    run_folder(folder, release, [0.8, 0.4])
+    record = json.loads((folder / "run.json").read_text())
+    record |= {"trainer": "diffusion", "text_encoder": {"sha256": "00"}, "canaries": None}
+    record["config"] |= {"image_size": side, "guidance": 3.0, "prediction": "v_prediction"}
+    (folder / "run.json").write_text(json.dumps(record))
+    write_samples(folder / "samples.jsonl", [(caption, Image.new("RGB", (side, side), "grey"))], {"model": "tiny"})
+    return str(folder)
+
+
+def test_a_diffusion_run(whole, tmp_path):
+    html = report.html(str(whole), diffusion=diffusion_folder(tmp_path / "diffusion", whole, HOSTILE))
+    page = Page(html)
+    assert page.table("epoch") == [["1", "0.800", "1.600"], ["2", "0.400", "0.800"]]
+    assert {line["class"] for line in page.all("polyline")} == {"step", "epoch", "held_out"}  # nobody knows a guess
+    made = next(picture for picture in page.all("img") if picture.get("class") == "made")
+    data = base64.b64decode(made["src"].removeprefix("data:image/png;base64,"))
+    assert Image.open(io.BytesIO(data)).size == (16, 16) and b"trainedAlgorithmicMedia" in data
+    assert made["alt"].startswith("Generated from: </td><script>") and not page.all("script")
+    assert "Mean squared error of v." in page.text and "A model trained on it" in page.text
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(None, "does not exist"), ("{", "cannot be read"), ('{"caption": "a", "png": "AAAA"}', "cannot be read")],
+)
+def test_samples_that_are_none(whole, tmp_path, content, found):
+    path = Path(diffusion_folder(tmp_path / "diffusion", whole)) / "samples.jsonl"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(ReleaseError, match=f"samples.jsonl: {found}"):
+        report.html(str(whole), diffusion=str(path.parent))
+
+
+def test_a_run_of_the_other_trainer(whole, tmp_path):
+    with pytest.raises(ReleaseError, match="is of another trainer"):
+        report.html(str(whole), diffusion=run_folder(tmp_path / "run", whole, [1.0]))
+    with pytest.raises(ReleaseError, match="is of another trainer"):
+        report.html(str(whole), diffusion_folder(tmp_path / "diffusion", whole))
+
+
 def test_without_a_run_there_is_no_model(page):
     assert not page.all("svg") and "A model trained on it" not in page.text
 
@@ -257,6 +299,11 @@ def test_a_run_or_an_audit_of_something_else(whole, tmp_path):
     run = run_folder(tmp_path / "run", whole, [1.0])
     with pytest.raises(ReleaseError, match="audited the run ef01"):
         report.html(str(whole), run, audit_folder(tmp_path / "audit", run, run="ef01"))
+    made, of_another = diffusion_folder(tmp_path / "made", whole), {"run": "0123", "copy_model": {"kind": "CLIP"}}
+    with pytest.raises(ReleaseError, match="audited the run 0123; expected abcd, which is shown"):
+        report.html(str(whole), run, audit_folder(tmp_path / "audit2", run, diffusion=of_another), made)
+    skipped = audit_folder(tmp_path / "audit3", run, diffusion={"not_audited": "it held out other pairs"})
+    assert "Their audit of" in report.html(str(whole), run, skipped, made)
 
 
 def test_headings_lead_through_it(page):
