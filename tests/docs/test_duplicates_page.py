@@ -13,15 +13,23 @@ PAGE = " ".join(page("docs/duplicates.md").split())
 
 def test_the_radii_are_the_defaults():
     config = Dedup()
-    phash, confirming = config.phash_max_distance, config.confirming_pdq_max_distance
-    assert f"pHash differs by at most {phash} bits of 64 and their PDQ by at most {confirming}" in PAGE
-    assert f"PDQ differs by at most {config.pdq_max_distance} bits of 256" in PAGE
-    assert f"by more than {config.colour_max_distance} levels of 256" in PAGE
-    alike, further, furthest = (getattr(config, f"alike_{of}_max_distance") for of in ("colour", "phash", "pdq"))
-    assert f"by at most {alike}, a pHash within {further} and a PDQ within {furthest} do" in PAGE
-    assert f"**{config.colour_max_distance}, {alike}**" in PAGE  # the row of the table that it was chosen from
-    assert f"picture of PDQ quality below {config.pdq_min_quality} is" in PAGE
-    assert f"with a PDQ within {confirming};" in PAGE
+    phash, pdq, levels = config.phash_max_distance, config.confirming_pdq_max_distance, config.colour_max_distance
+    said = (
+        f"their pHash differs by at most {phash} bits of 64, their PDQ by at most {pdq} of 256, and their colours by at"
+    )
+    assert f"{said} most {levels} levels of 256" in PAGE
+    assert f"**{phash}, {pdq}, {levels}**" in PAGE  # the row of the table that it was chosen from
+    assert f"of PDQ quality below {config.pdq_min_quality} (`pdq_min_quality`)" in PAGE
+    assert config.pdq_max_distance is None and config.colour_spared_cells == 0
+
+
+def test_the_rule_for_watermarks_is_the_one_that_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from duplicates_quality import MARKS
+
+    keys = ("pdq_max_distance", "colour_max_distance", "colour_spared_cells")
+    said = "dedup: {" + ", ".join(f"{key}: {getattr(MARKS, key)}" for key in keys) + "}"
+    assert said in PAGE
 
 
 def test_near_captions_are_found_as_the_page_says():
