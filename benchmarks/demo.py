@@ -6,7 +6,7 @@
 Fresh is ``fairshard demo`` into an empty folder: sample web, all stages, both models, their audit. Targets on two cores:
 fresh under three minutes, again under five seconds and without a request.
 
-Measured on two cores: fresh 58 s with 1,059 requests, when there was no diffusion model yet; again 1.8 s without one.
+Measured on two cores: fresh 105 s with 1,087 requests, beside other work; again 1.8 s without one.
 """
 
 from __future__ import annotations

@@ -33,8 +33,7 @@ def colours(rgb: Pixels, alpha: Pixels | None = None) -> bytes | None:
         picture with transparency that shows next to nothing on white: it may be drawn in white.
     """
     height, width = rgb.shape[:2]
-    lines = np.stack([_shown(rgb, alpha, start, stop) for start, stop in _bounds(height)])
-    sums = np.stack([_sum(lines.swapaxes(0, 1), start, stop) for start, stop in _bounds(width)], axis=1)
+    sums = _shares(width) @ _rows(rgb, alpha)
     area = height * width / _SIDE**2 * (1 if alpha is None else 255)
     cells = np.floor(sums / area + 0.5).astype(np.uint8)
     return None if alpha is not None and cells.min() >= _BLANK else cells.tobytes()
@@ -66,28 +65,39 @@ def _bounds(length: int) -> list[tuple[float, float]]:
     return [(length * cell / _SIDE, length * (cell + 1) / _SIDE) for cell in range(_SIDE)]
 
 
-def _shown(rgb: Pixels, alpha: Pixels | None, start: float, stop: float) -> NDArray:
-    """Lines added up as ``_sum`` does; with transparency on white, and 255 times as much."""
+def _shares(length: int) -> NDArray[np.float64]:
+    """The share of each pixel in each cell, in sixteenths, so that sums are exact in any order: float64[16, length]."""
+    shares = np.zeros((_SIDE, length))
+    for cell, (start, stop) in enumerate(_bounds(length)):
+        first, end = math.floor(start), math.ceil(stop)
+        shares[cell, first:end] = 1
+        shares[cell, first] -= start - first
+        shares[cell, end - 1] -= end - stop
+    return shares
+
+
+def _rows(rgb: Pixels, alpha: Pixels | None) -> NDArray:
+    """The lines of each row of cells added up, those on an edge by their share: [16, w, 3]."""
+    bounds = _bounds(len(rgb))
+    spans = [slice(math.floor(start), math.ceil(stop)) for start, stop in bounds]
+    sums = np.stack([_sum(_shown(rgb, alpha, span)) for span in spans])
+    edges = sorted({math.floor(start) for start, _ in bounds if start % 1})
+    if not edges:
+        return sums
+    shares = _shares(len(rgb))[:, edges]
+    too_much = (shares > 0) - shares
+    return sums - np.tensordot(too_much, _shown(rgb, alpha, edges).astype(np.float64), axes=1)
+
+
+def _shown(rgb: Pixels, alpha: Pixels | None, lines: slice | list[int]) -> NDArray:
+    """Some lines of a picture; with transparency on white, and 255 times as bright."""
     if alpha is None:
-        return _sum(rgb, start, stop)
-    first, end = math.floor(start), math.ceil(stop)
-    cover = alpha[first:end, :, None].astype(np.uint16)
-    return _sum(rgb[first:end] * cover + 255 * (255 - cover), start - first, stop - first)
+        return rgb[lines]
+    cover = alpha[lines, :, None].astype(np.uint16)
+    return rgb[lines] * cover + 255 * (255 - cover)
 
 
-def _sum(lines: NDArray, start: float, stop: float) -> NDArray:
-    """Lines [n, ...] added up from ``start`` to ``stop``, a part of a line by its share.
-
-    Shares are sixteenths, so that sums are exact, in whatever order they are added up.
-    """
-    first, end = math.floor(start), math.ceil(stop)
-    whole = _sum_of_whole(lines[first:end])
-    if first < start:
-        whole = whole - (start - first) * lines[first]
-    return whole - (end - stop) * lines[end - 1] if stop < end else whole
-
-
-def _sum_of_whole(lines: NDArray) -> NDArray:
+def _sum(lines: NDArray) -> NDArray:
     if lines.dtype != np.uint8:
         return np.add.reduce(lines, axis=0)
     if opencv() is not None and len(lines) <= _LONGEST_SIDE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +42,6 @@ class Fingerprint:
         phash: signed 64-bit integer with the bits of ``imagehash.phash``.
         pdq: 32 bytes whose ``hex()`` is what ThreatExchange prints.
         pdq_quality: 0 to 100.
-        colours: 768 bytes, see ``colours``; None also of a picture with transparency that shows nothing on white.
         pdq_dihedral: PDQ of all eight orientations, if asked for.
         error: one of ``decoding.REASONS``; None where the bytes were decoded.
         error_detail: what was found, for people.
@@ -57,15 +57,19 @@ class Fingerprint:
     phash: int | None = None
     pdq: bytes | None = None
     pdq_quality: int | None = None
-    colours: bytes | None = None
     pdq_dihedral: tuple[bytes, ...] | None = None
     error: str | None = None
     error_detail: str | None = None
     decoded: Decoded | None = field(default=None, repr=False, compare=False)
 
+    @cached_property
+    def colours(self) -> bytes | None:
+        """768 bytes, made when asked for, see ``colours``; None also where transparency shows nothing on white."""
+        return colours(self.decoded.rgb, self.decoded.alpha) if self.decoded else None
+
 
 def fingerprint(data: bytes, *, max_pixels: int = MAX_PIXELS, dihedral: bool = False) -> Fingerprint:
-    """All hashes of an original and its colours, from one decoding.
+    """All hashes of an original, from one decoding, which its colours need no second of.
 
     Args: data: the whole file. max_pixels: see ``decode``. dihedral: also PDQ of the other seven orientations.
     Returns: a row with ``error`` set where the bytes cannot be decoded. Raises nothing.
@@ -87,7 +91,6 @@ def fingerprint(data: bytes, *, max_pixels: int = MAX_PIXELS, dihedral: bool = F
         phash=phash(picture.luma),
         pdq=code,
         pdq_quality=quality,
-        colours=colours(picture.rgb, picture.alpha),
         pdq_dihedral=tuple(turns) if turns else None,
         decoded=picture,
     )
