@@ -86,11 +86,12 @@ _CROWD = 1_000
 
 def confirmed(engine: Engine, candidates: str, close: Closeness) -> None:
     """Name ``confirmed`` on an engine: left_id and right_id of those of a relation whose colours are near, if asked."""
-    engine.step("compared", f"SELECT left_id, right_id FROM {candidates}")
     if close.colour_radius is None:
-        engine.step("confirmed", "SELECT left_id, right_id FROM compared")
-    else:
-        engine.step("confirmed", OF_LIKE_COLOURS, colour=close.colour_radius, spared=close.spared_cells)
+        engine.step("confirmed", f"SELECT left_id, right_id FROM {candidates}")
+        return
+    # Kept, so that colours are compared of these pairs, and not of all that an engine might join before it filters.
+    engine.step("compared", f"SELECT left_id, right_id FROM {candidates}", keep=True)
+    engine.step("confirmed", OF_LIKE_COLOURS, colour=close.colour_radius, spared=close.spared_cells)
 
 
 def phash_ties(engine: Engine, close: Closeness) -> None:
