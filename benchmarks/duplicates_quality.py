@@ -136,7 +136,7 @@ def main() -> None:
         originals = heaps.pop("original")
         print(
             f"{len(chosen):,} different pictures of {len(paths):,} files; {int(originals.symmetric.sum()):,} symmetric;"
-            f" {int((~originals.known).sum()):,} of PDQ quality below {DEFAULT.pdq_min_quality}, not compared by hash"
+            f" {int((~originals.known).sum()):,} of PDQ quality below {DEFAULT.pdq_min_quality}"
         )
         print(_on_white(pool.map(tie_on_white, chosen, 16)))
         scored = pool.map(functools.partial(_scored, originals=originals), heaps.items(), 1)
@@ -317,7 +317,7 @@ def _print_choice(pictures: str, tallies: dict[Key, Tally]) -> None:
         shares = np.min(
             [[column[0] for column in _shares(tallies[pictures, change, name])[:3]] for change in even], axis=0
         )
-        print(f"{name:20}" + " ".join(f"{share:6.4f}" for share in shares))
+        print(f"{name:26}" + " ".join(f"{share:6.4f}" for share in shares))
 
 
 def _headed(measure: str) -> str:
