@@ -1,11 +1,12 @@
 """dedup: one pair of every group that shows the same, or nearly the same, picture.
 
 Two pictures are tied if their original bytes are equal, or if their pHash differs by few bits, their PDQ by not so many
-that it contradicts, and their colours, seen as 256 cells, by few levels; the config has the radii, and may have PDQ searched, too. Where colours are not known, of a
-picture with transparency that shows nothing on white, only equal bytes tie. Where the config does not ask colours, hashes
-decide alone, and not of a picture whose PDQ quality is so low that any other would resemble it. Where the config names a
-model, two are also tied if what it sees in them is within a cosine distance. Ties chain into groups. The keeper of a
-group is the pair whose original has the most pixels, then the lowest pair_id; all others are dropped.
+that it contradicts, and their colours, seen as 256 cells, by few levels; the config has the radii, and may have PDQ
+searched, too. Where colours are not known, of a picture with transparency that shows nothing on white, only equal bytes
+tie. Where the config does not ask colours, hashes decide alone, and not of a picture whose PDQ quality is so low that any
+other would resemble it. Where the config names a model, two are also tied if what it sees in them is within a cosine
+distance. Ties chain into groups. The keeper of a group is the pair whose original has the most pixels, then the lowest
+pair_id; all others are dropped.
 
 A chain can go far: each picture is near the next, and the ends show different things. So a group of more than
 ``split_above`` pictures holds only what is tied to its keeper directly; of the rest, the next keeper gathers what is

@@ -73,6 +73,7 @@ class _Hashes:
     file: NDArray[np.int64]
     has_phash: NDArray[np.bool_]
     phash: NDArray[np.uint64]
+    has_pdq: NDArray[np.bool_]
     sharp: NDArray[np.bool_]
     pdq: NDArray[np.uint64]
     colours: pa.Array
@@ -86,6 +87,7 @@ class _Hashes:
             file=encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64),
             has_phash=pictures["phash"].is_valid().to_numpy(),
             phash=_unsigned(pictures["phash"]),
+            has_pdq=words[0].is_valid().to_numpy(),
             sharp=words[0].is_valid().to_numpy() & ~pictures["flat"].to_numpy().astype(np.bool_),
             pdq=np.stack([_unsigned(word) for word in words], axis=1),
             colours=pa.chunked_array(pictures["colours"]).combine_chunks(),
@@ -94,7 +96,8 @@ class _Hashes:
 
     def take(self, kept: NDArray[np.bool_]) -> _Hashes:
         return _Hashes(
-            self.file[kept], self.has_phash[kept], self.phash[kept], self.sharp[kept], self.pdq[kept],
+            self.file[kept], self.has_phash[kept], self.phash[kept], self.has_pdq[kept],
+            self.sharp[kept], self.pdq[kept],
             self.colours.filter(pa.array(kept)), self.vector[kept],
         )  # fmt: skip
 
@@ -113,13 +116,10 @@ class _Hashes:
         near = np.zeros(len(self.file), np.bool_)
         bits = np.bitwise_count(self.pdq ^ self.pdq[0]).sum(axis=1, dtype=np.int64)
         if close.phash_radius is not None:
-            near |= (
-                self.has_phash
-                & self.has_phash[0]
-                & (np.bitwise_count(self.phash ^ self.phash[0]) <= close.phash_radius)
-            )
+            near = np.bitwise_count(self.phash ^ self.phash[0]) <= close.phash_radius
+            near &= self.has_phash & self.has_phash[0]
             if close.confirming_radius is not None:
-                near &= bits <= close.confirming_radius
+                near &= self.has_pdq & self.has_pdq[0] & (bits <= close.confirming_radius)
         if close.pdq_radius is not None:
             near |= self.sharp & self.sharp[0] & (bits <= close.pdq_radius)
         if close.colour_radius is not None:

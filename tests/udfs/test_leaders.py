@@ -40,10 +40,10 @@ def test_every_kind_of_tie_counts_and_null_is_no_hash():
 
 
 def test_phash_leads_where_pdq_confirms_it():
-    rows = [(None, 0, 0), (None, 1, 0b111), (None, 1, 0b1111), (None, -1, 0b11)]
-    assert led(rows) == [0, 0, 0, 0]
-    assert led(rows, confirming=3) == [0, 0, 2, 0]
-    assert led(rows, confirming=4, phash=None) == [0, 1, 1, 0]
+    rows = [(None, 0, 0), (None, 1, 0b111), (None, 1, 0b1111), (None, -1, 0b11), (None, 0, None)]
+    assert led(rows) == [0, 0, 0, 0, 0]
+    assert led(rows, confirming=3) == [0, 0, 2, 0, 4]
+    assert led(rows, confirming=4, phash=None) == [0, 1, 1, 0, 4]
 
 
 def test_hashes_lead_where_colours_confirm_them():
