@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from itertools import chain
 
 import numpy as np
@@ -61,10 +62,12 @@ def colour_distance(a: pa.Array, b: pa.Array, spared: pa.Array) -> pa.Array:
     return pa.array(found, pa.int32(), mask=~known.to_numpy(zero_copy_only=False))
 
 
+@lru_cache(maxsize=64)
 def _bounds(length: int) -> list[tuple[float, float]]:
     return [(length * cell / _SIDE, length * (cell + 1) / _SIDE) for cell in range(_SIDE)]
 
 
+@lru_cache(maxsize=64)
 def _shares(length: int) -> NDArray[np.float64]:
     """The share of each pixel in each cell, in sixteenths, so that sums are exact in any order: float64[16, length]."""
     shares = np.zeros((_SIDE, length))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..schemas.errors import MissingExtra
 from .decoding import Decoded
+from .shrink import shrunk
 
 _Transform = Callable[..., dict[str, Any]]
 
@@ -124,7 +125,7 @@ def _resizer_module() -> Any:
     threads log meanwhile, and two such calls at once leave both there for good. Our pixels give decoders
     nothing to complain of, so the copy goes without. It takes pixels in place of files, so that none are decoded
     twice. And of albumentations, which takes half a second and 40 MB to import, it gets the four transforms that it
-    asks for, each a call of OpenCV, from `_Transforms`.
+    asks for, each a call of OpenCV or what gives its bits, from `_Transforms`.
     """
     # By its file: importing the package first would import its command line too, and with it torch and wandb.
     package = importlib.util.find_spec("img2dataset")
@@ -145,7 +146,7 @@ def _import(name: str, *rest: Any) -> Any:
 
 
 class _Transforms:
-    """albumentations, as far as the Resizer uses it: the same sizes, the same calls of OpenCV."""
+    """albumentations, as far as the Resizer uses it: the same sizes, the same pixels as OpenCV's."""
 
     @staticmethod
     def SmallestMaxSize(max_size: int, interpolation: int, p: float) -> _Transform:
@@ -170,6 +171,8 @@ def _scaled(image: NDArray[np.uint8], scale: float, interpolation: int) -> Any:
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     if (height, width) == image.shape[:2]:
         return image
+    if interpolation == cv2.INTER_AREA:
+        return shrunk(image, width, height)
     return cv2.resize(image, (width, height), interpolation=interpolation)
 
 

@@ -57,6 +57,40 @@ def test_pixels_are_the_same_without_opencv(monkeypatch, opencv, side):
     assert picture.rgb.flags.c_contiguous
 
 
+JPEGS = {
+    "444": {"subsampling": 0}, "422": {"subsampling": 1}, "420": {"subsampling": 2}, "progressive": {"progressive": True},
+    "restarts": {"restart_marker_blocks": 3}, "low quality": {"quality": 3}, "best": {"quality": 100},
+    "kept as RGB": {"keep_rgb": True}, "optimised": {"optimize": True},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 9), (333, 250), (640, 479)])
+@pytest.mark.parametrize("kind", JPEGS)
+def test_faultless_jpegs_are_read_by_simplejpeg_as_pillow_reads_them(monkeypatch, kind, size):
+    pytest.importorskip("simplejpeg")
+    data = encoded(photograph(*size), "JPEG", **JPEGS[kind])
+    quick = decoding._faultless(data, Image.open(io.BytesIO(data)))
+    assert quick is not None
+    picture = decode(data)
+    monkeypatch.setattr(decoding, "simplejpeg", None)
+    theirs = decode(data)
+    assert np.array_equal(quick, theirs.rgb)
+    assert np.array_equal(picture.rgb, theirs.rgb)
+    assert np.array_equal(picture.luma, theirs.luma)
+    assert picture == theirs
+
+
+def test_jpegs_with_a_fault_are_pillows_to_judge():
+    pytest.importorskip("simplejpeg")
+    data = encoded(photograph(64, 48), "JPEG")
+    damaged = bytearray(data)
+    damaged[len(data) // 2 : len(data) // 2 + 4] = b"\xff\xd3\xff\xd5"  # restarts where there are none
+    for broken in (data[: len(data) // 2], bytes(damaged), encoded(photograph(64, 48).convert("CMYK"), "JPEG")):
+        assert decoding._faultless(broken, Image.open(io.BytesIO(broken))) is None
+    assert _reason(data[: len(data) // 2]) == "truncated"
+    assert np.array_equal(decode(bytes(damaged)).rgb, np.asarray(Image.open(io.BytesIO(damaged))))
+
+
 def test_opaque_alpha_is_no_alpha():
     assert decode(encoded(PICTURE.convert("RGBA"), "PNG")).alpha is None
 
