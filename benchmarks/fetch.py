@@ -75,6 +75,7 @@ _SPAWN = multiprocessing.get_context("spawn")
 def main() -> None:
     options = _options()
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or importing it would ask the network for news of itself
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a checkout would be compiled anew by each process
     with tempfile.TemporaryDirectory(prefix="fairshard-benchmark-") as temporary:
         folder = Path(temporary)
         size = _make_pictures(folder, options.images, options.small)

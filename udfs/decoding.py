@@ -204,9 +204,10 @@ def _decode(data: bytes, mime: str, max_pixels: int) -> Decoded:
         raise Undecodable("too_many_pixels", f"{width} x {height} px, {_MAX_SIDE_PX} allowed for a side")
     if mime == "image/jpeg":
         _check_scans(data, width * height)
-    rgb = _faultless(data, image) if mime == "image/jpeg" else None
-    if rgb is not None:
-        return Decoded(rgb, np.asarray(Image.fromarray(rgb).convert("L")), None, mime, _orientation(image))
+    padded = _faultless(data, image) if mime == "image/jpeg" else None
+    if padded is not None:
+        whole = Image.frombuffer("RGBX", image.size, padded, "raw", "RGBX", 0, 1)  # no copy
+        return Decoded(_packed(padded), _luma(whole), None, mime, _orientation(image))
     image.load()
     try:
         rgb, luma, alpha = _rgb(image), _luma(image), _alpha(image)
@@ -216,14 +217,17 @@ def _decode(data: bytes, mime: str, max_pixels: int) -> Decoded:
 
 
 def _faultless(data: bytes, image: Image.Image) -> Pixels | None:
-    """RGB of a JPEG in colour with which nothing at all is wrong; None of any other, and without simplejpeg."""
+    """uint8[h, w, 4] of a JPEG in colour with which nothing at all is wrong; None of any other, and without simplejpeg.
+
+    Pillow keeps a fourth byte for each pixel, too.
+    """
     if simplejpeg is None or image.mode != "RGB":
         return None
     try:
-        rgb = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+        padded = simplejpeg.decode_jpeg(data, "RGBX", strict=True)
     except (ValueError, RuntimeError):
         return None
-    return rgb if rgb.shape == (image.height, image.width, 3) else None
+    return padded if padded.shape == (image.height, image.width, 4) else None
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
@@ -246,7 +250,14 @@ def _rgb(image: Image.Image) -> Pixels:
     """``np.asarray`` of RGB. Pillow keeps four bytes a pixel, which OpenCV, where it is there, packs faster."""
     image = _as(image, "RGB")
     padded = _view(image, 4) if opencv() is not None else None
-    return np.asarray(image) if padded is None else opencv().cvtColor(padded, opencv().COLOR_RGBA2RGB)
+    return np.asarray(image) if padded is None else _packed(padded)
+
+
+def _packed(padded: Pixels) -> Pixels:
+    """uint8[h, w, 4] without the fourth byte."""
+    if opencv() is None:
+        return np.ascontiguousarray(padded[:, :, :3])
+    return opencv().cvtColor(padded, opencv().COLOR_RGBA2RGB)
 
 
 def _luma(image: Image.Image) -> Pixels:

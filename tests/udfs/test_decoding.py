@@ -74,7 +74,7 @@ def test_faultless_jpegs_are_read_by_simplejpeg_as_pillow_reads_them(monkeypatch
     picture = decode(data)
     monkeypatch.setattr(decoding, "simplejpeg", None)
     theirs = decode(data)
-    assert np.array_equal(quick, theirs.rgb)
+    assert np.array_equal(quick[:, :, :3], theirs.rgb)
     assert np.array_equal(picture.rgb, theirs.rgb)
     assert np.array_equal(picture.luma, theirs.luma)
     assert picture == theirs
