@@ -55,8 +55,8 @@ def sample_keys(shard_id: int, count: int, samples_per_shard: int) -> list[str]:
     Source: img2dataset 1.47, ``downloader.compute_key``, which takes ceil(log10(samples_per_shard)) digits.
     """
     digits = len(str(samples_per_shard - 1)) if samples_per_shard > 1 else 0
-    first = shard_id * 10**digits
-    return [f"{first + index:0{digits + _SHARD_DIGITS}d}" for index in range(count)]
+    width, first = digits + _SHARD_DIGITS, shard_id * 10**digits
+    return [str(number).zfill(width) for number in range(first, first + count)]
 
 
 def write_sample(sink: Sink, picture: bytes, ending: str, meta: dict[str, Any]) -> None:

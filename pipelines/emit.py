@@ -34,6 +34,9 @@ from ._work import STAGES, Work, require
 READS = ("pair", "rejected", "rule", "signal", "image", "score", "dropped", "duplicate")
 WRITES = ("sample", "shard")
 
+_ROWS_A_GROUP = 122_880  # of Parquet, as DuckDB has them
+_QUICK: Any = {"compression": "lz4", "use_dictionary": False, "write_statistics": False}  # the plan is read once, whole
+
 # Negative ids are the upper half of the unsigned range.
 PLANNED = """
 SELECT alive.pair_id, url, caption, source, source_row, licence, creator, page_url,
@@ -73,10 +76,10 @@ def samples(plan: pa.RecordBatch, shard_id: int, samples_per_shard: int) -> pa.R
     count = plan.num_rows
     columns = [
         plan.column("pair_id"),
-        pa.array([shard_id] * count, pa.int32()),
+        pa.repeat(pa.scalar(shard_id, pa.int32()), count),
         pa.array(sample_keys(shard_id, count, samples_per_shard), pa.string()),
         plan.column("work_bytes"),
-        pa.array([1.0] * count, pa.float64()),
+        pa.repeat(pa.scalar(1.0, pa.float64()), count),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SAMPLE.schema)
 
@@ -122,7 +125,7 @@ def plan(work: Work) -> tuple[str, int]:
             work.scan("emit", "image")
             groups = rechunked(ordered(work, "plan", PLANNED, PLAN), per_shard)
             task.extra["shards"] = 0
-            task.write("sample", _assigned(task, groups, per_shard))
+            task.write("sample", rechunked(_assigned(task, groups, per_shard), _ROWS_A_GROUP))
     mark = work.store.mark("emit", "plan")
     if mark is None:
         raise StageError("emit", "the plan of the shards is gone", hint="Run again")
@@ -134,7 +137,7 @@ def _assigned(task: Task, groups: Iterator[pa.RecordBatch], per_shard: int) -> I
     for number, of_file in itertools.groupby(enumerate(groups), lambda shard: shard[0] // SHARDS_A_PLAN):
         file = task.scratch(f"shard_plan-{number}")
         fs, path = arrow_filesystem(file)
-        with fs.open_output_stream(path) as sink, pq.ParquetWriter(sink, PLAN, compression="zstd") as writer:
+        with fs.open_output_stream(path) as sink, pq.ParquetWriter(sink, PLAN, **_QUICK) as writer:
             for shard_id, group in of_file:
                 writer.write_batch(group, row_group_size=group.num_rows)
                 task.extra["shards"] = shard_id + 1

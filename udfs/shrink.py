@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 try:
-    from . import _shrink as compiled
+    from . import _shrink as compiled  # pyright: ignore[reportAttributeAccessIssue]
 except ImportError:  # no compiler was there when the package was installed
     compiled: Any = None
 
 _NEGLIGIBLE = 1e-3  # share of a pixel that OpenCV leaves out
-_LONGEST_SIDE_PX = 1 << 20
+_LONGEST_SIDE_PX = 16_384  # whose shares are worth keeping: some 0.2 MB
 
 
 def shrunk(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
@@ -56,7 +56,7 @@ class _Shares(NamedTuple):
 
 
 def _is_meant(image: NDArray[np.uint8], width: int, height: int) -> bool:
-    """OpenCV enlarges otherwise, and has a quick way of its own to shrink by whole numbers."""
+    """OpenCV has other ways to enlarge, and a quick one to shrink by whole numbers."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.flags.c_contiguous:
         return False
     lines, length = image.shape[:2]
@@ -64,7 +64,7 @@ def _is_meant(image: NDArray[np.uint8], width: int, height: int) -> bool:
     return height <= lines <= _LONGEST_SIDE_PX and width <= length <= _LONGEST_SIDE_PX and not whole
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=128)
 def _columns(length: int, count: int) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:
     """Shares as a table: for each new pixel three times the places of the old, their weights, and how many at most."""
     shares = _shares(length, count)
@@ -76,7 +76,7 @@ def _columns(length: int, count: int) -> tuple[NDArray[np.int32], NDArray[np.flo
     return places, weights, most
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=128)
 def _shares(length: int, count: int) -> _Shares:
     """Shares of ``length`` pixels in ``count`` of them or fewer."""
     scale = length / count
