@@ -35,7 +35,7 @@ _PICTURES_BYTES = 64 << 20
 _PART_ROWS = 1_000_000
 _BLOCK_ROWS = 250_000
 _HOT = 100
-_PALETTES = 4096
+_PALETTES = 64  # few, so that pages of them are packed: a table of 100 million rows has to fit on a disk
 _COMMON_CAPTIONS = 20_000
 _HASHES = {"sha256": 100_000, "phash": 10_000, "pdq": 10_000}
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
