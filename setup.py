@@ -2,7 +2,7 @@
 
 from setuptools import Extension, setup
 
-# Where there is no compiler the package goes without, and OpenCV and Pillow do the same more slowly.
+# Where there is no compiler the package goes without, and OpenCV does the same more slowly.
 setup(
     ext_modules=[
         Extension(

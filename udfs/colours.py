@@ -22,6 +22,7 @@ _BLANK = 240  # a level that is as good as white
 _PAIRS = 128  # at a time, so that steps find them in a processor's cache
 _BLOCK = 256  # lines whose levels add up to 16 bits, which are added up twice as fast as 32
 _LONGEST_SIDE = 1 << 23  # whose levels add up to 31 bits
+_LONGEST_KEPT = 16_384  # whose shares are worth keeping: 2 MB
 
 Pixels = NDArray[np.uint8]
 
@@ -62,14 +63,17 @@ def colour_distance(a: pa.Array, b: pa.Array, spared: pa.Array) -> pa.Array:
     return pa.array(found, pa.int32(), mask=~known.to_numpy(zero_copy_only=False))
 
 
-@lru_cache(maxsize=64)
 def _bounds(length: int) -> list[tuple[float, float]]:
     return [(length * cell / _SIDE, length * (cell + 1) / _SIDE) for cell in range(_SIDE)]
 
 
-@lru_cache(maxsize=64)
 def _shares(length: int) -> NDArray[np.float64]:
     """The share of each pixel in each cell, in sixteenths, so that sums are exact in any order: float64[16, length]."""
+    return _kept_shares(length) if length <= _LONGEST_KEPT else _kept_shares.__wrapped__(length)
+
+
+@lru_cache(maxsize=16)
+def _kept_shares(length: int) -> NDArray[np.float64]:
     shares = np.zeros((_SIDE, length))
     for cell, (start, stop) in enumerate(_bounds(length)):
         first, end = math.floor(start), math.ceil(stop)

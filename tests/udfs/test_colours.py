@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pictures import drawing, encoded, photograph
 from PIL import Image, ImageDraw
 
+from fairshard.udfs import colours as module
 from fairshard.udfs.colours import colour_distance, colours
 from fairshard.udfs.hashing import fingerprint
 
@@ -121,3 +122,12 @@ def test_a_transparent_picture_that_shows_nothing_on_white_has_none():
     ImageDraw.Draw(blank).text((5, 5), "white", (255, 255, 255, 255))
     assert of(blank) is None
     assert of(blank.convert("RGB")) == bytes([255] * 768)
+
+
+def test_no_side_is_kept_that_takes_much_memory():
+    """A hostile site could have any number of them kept."""
+    module._kept_shares.cache_clear()
+    flat = np.full((1, 20_000, 3), 7, np.uint8)
+    assert colours(flat) == bytes([7]) * 768
+    assert colours(np.full((8, 9, 3), 7, np.uint8)) == bytes([7]) * 768
+    assert module._kept_shares.cache_info().currsize == 3  # of 1, 8 and 9 pixels
