@@ -40,11 +40,20 @@ SELECT DISTINCT early.template_id AS left_id, late.template_id AS right_id
 FROM shared AS early JOIN shared AS late ON early.band = late.band AND early.place < late.place
 WHERE early.place <= $first
 """
-TIE = """
+# Most candidates met by chance, and few of those are alike even at the most that their outlines allow.
+OUTLINE = "SELECT template_id, text_outline(template) AS outline FROM template"
+LIKELY = """
 SELECT left_id, right_id
 FROM candidate
-JOIN template AS left_template ON candidate.left_id = left_template.template_id
-JOIN template AS right_template ON candidate.right_id = right_template.template_id
+JOIN outline AS left_outline ON candidate.left_id = left_outline.template_id
+JOIN outline AS right_outline ON candidate.right_id = right_outline.template_id
+WHERE outline_jaccard(left_outline.outline, right_outline.outline) >= $least
+"""
+TIE = """
+SELECT left_id, right_id
+FROM likely
+JOIN template AS left_template ON likely.left_id = left_template.template_id
+JOIN template AS right_template ON likely.right_id = right_template.template_id
 WHERE text_jaccard(left_template.template, right_template.template) >= $least
 """
 
@@ -75,6 +84,8 @@ def templates(engine: Engine, least: float | None) -> None:
     engine.step("banded", BANDED)
     engine.step("shared", SHARED, keep=True)
     engine.step("candidate", CANDIDATE, first=_FIRST)
+    engine.step("outline", OUTLINE, keep=True)
+    engine.step("likely", LIKELY, keep=True, least=least)
     engine.step("tie", TIE, keep=True, least=least)
     group(engine)
     engine.step("of_template", IN_GROUP, keep=True)

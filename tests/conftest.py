@@ -13,12 +13,17 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import settings
 from sample_run import SampleRun, run_sample
 
 from fairshard.pipelines._store import Store
 from fairshard.pipelines._work import Work
 from fairshard.schemas.config import from_mapping
 from fairshard.schemas.tables import TABLES
+
+# Tests time nothing: on a busy machine the first example of a test may take a second.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Read where these libraries are imported: nothing is asked of a hub.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}

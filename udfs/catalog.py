@@ -32,5 +32,7 @@ UDFS: tuple[Udf, ...] = (
     bands.pdq_word,
     shingles.text_bands,
     shingles.text_jaccard,
+    shingles.text_outline,
+    shingles.outline_jaccard,
     iscc.iscc_bits,
 )

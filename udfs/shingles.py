@@ -32,6 +32,10 @@ _MIX, _MIX_2, _STEP = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC5
 _ROW_SHIFT, _HASH_SHIFT = np.uint64(48), np.uint64(16)
 _MOST_ROWS = 1 << 16
 
+# Of an outline.
+_KINDS, _KIND_SHIFT = 512, np.uint64(55)
+_OUTLINE_BYTES = _KINDS // 8 + 4
+
 _Hashes = NDArray[np.uint64]
 
 
@@ -71,6 +75,55 @@ def text_jaccard(left: pa.Array, right: pa.Array) -> pa.Array:
     parts = [_jaccard(left.slice(start, _MOST_ROWS), right.slice(start, _MOST_ROWS)) for start in blocks]
     values = np.concatenate([np.empty(0), *parts])
     return pa.array(values, mask=pc.or_(pc.is_null(left), pc.is_null(right)).to_numpy(zero_copy_only=False))
+
+
+@udf(pa.string(), returns=pa.binary())
+def text_outline(text: pa.Array) -> pa.Array:
+    """What ``outline_jaccard`` compares: a bit for each of 512 kinds of shingle, and how many shingles there are.
+
+    Args: text: string[n]; null gives null.
+    Returns: binary[n], 68 bytes each; equal on every machine and version.
+    """
+    parts = [_outlines(text.slice(start, _MOST_ROWS)) for start in range(0, len(text), _MOST_ROWS)]
+    return pa.concat_arrays([pa.array([], pa.binary()), *parts])
+
+
+@udf(pa.binary(), pa.binary(), returns=pa.float64())
+def outline_jaccard(left: pa.Array, right: pa.Array) -> pa.Array:
+    """What ``text_jaccard`` is at most, from two outlines, in a hundredth of its time.
+
+    A kind that only one of two texts has stands for at least one shingle that only it has. If D shingles at least are of
+    one text alone, and both together have S at most, no more than (S - D) / 2 are of both.
+
+    Args: left, right: binary[n], as ``text_outline`` gives them; null gives null.
+    Returns: float64[n], 0 to 1.
+    """
+    known = pc.and_(pc.is_valid(left), pc.is_valid(right))
+    apart = np.zeros(len(left))
+    both = np.ones(len(left))
+    ones, others = (_outline_words(side.filter(known)) for side in (left, right))
+    rows = known.to_numpy(zero_copy_only=False)
+    apart[rows] = np.bitwise_count(ones[:, :-1] ^ others[:, :-1]).sum(axis=1)
+    both[rows] = ones[:, -1] + others[:, -1].astype(np.int64)
+    return pa.array((both - apart) / (both + apart), mask=~rows)
+
+
+def _outlines(text: pa.Array) -> pa.Array:
+    hashes, starts = _shingles(text)
+    lengths = np.diff(starts, append=len(hashes))
+    kinds = np.zeros((len(text), _KINDS), np.bool_)
+    kinds[np.repeat(np.arange(len(text)), lengths), (hashes >> _KIND_SHIFT).astype(np.intp)] = True
+    counts = lengths.astype("<u4")[:, None].view(np.uint8)
+    bits = np.hstack((np.packbits(kinds, axis=1), counts))
+    outlines = pa.Array.from_buffers(pa.binary(_OUTLINE_BYTES), len(text), [None, pa.py_buffer(bits.tobytes())])
+    return pc.if_else(pc.is_valid(text), outlines.cast(pa.binary()), pa.scalar(None, pa.binary()))
+
+
+def _outline_words(outlines: pa.Array) -> NDArray[np.uint32]:
+    """uint32[n, 17]: kinds, then the count."""
+    fixed = outlines.cast(pa.binary(_OUTLINE_BYTES))
+    values = np.frombuffer(fixed.buffers()[1] or b"", "<u4").reshape(-1, _OUTLINE_BYTES // 4)
+    return values[fixed.offset : fixed.offset + len(fixed)]
 
 
 def _jaccard(left: pa.Array, right: pa.Array) -> NDArray[np.float64]:

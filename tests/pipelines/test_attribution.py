@@ -49,7 +49,7 @@ def test_what_is_below_the_minimum_is_pooled_and_what_is_left_over_goes_to_the_l
     assert paid(release, "0.01", "5") == [("pooled", None, 4, 5, Decimal("0.01"))]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rows=st.lists(st.integers(1, 10**9), min_size=1, max_size=12),
     units=st.integers(1, 10**18),

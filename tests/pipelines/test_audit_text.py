@@ -44,7 +44,7 @@ def closest(line: str, captions: list[str]) -> tuple[int | None, float]:
     return (min(found)[2], -min(found)[1]) if found else (None, 0.0)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(TEXTS, min_size=1, max_size=4), st.lists(TEXTS, max_size=8))
 def test_the_closest_is_that_of_comparing_them_all(lines, captions):
     lines += captions[:1]

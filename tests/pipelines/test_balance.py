@@ -121,7 +121,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ROWS, st.randoms())
 def test_caps_hold_and_neither_order_nor_a_second_pass_matters(make_duckdb_work, rows, random):
     pairs = [pair(n * 7919 - 50, *row) for n, row in enumerate(rows)]
@@ -140,7 +140,7 @@ CAPTIONS = st.tuples(
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(CAPTIONS, max_size=12), st.randoms())
 def test_a_second_look_at_templates_drops_nothing(make_duckdb_work, drawn, random):
     pairs = [pair(n * 7919 - 50, caption=SENTENCE.format(word) + end) for n, (word, end) in enumerate(drawn)]

@@ -64,7 +64,7 @@ def clustered(seed, clusters, members, phash_bits=6, pdq_bits=60, levels=60):
     return pictures(spread(64, phash_bits)[:, 0], grey.astype(np.uint8), spread(256, pdq_bits))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.integers(0, 10**6), st.integers(0, 8), st.sampled_from([None, 0, 31, 60, 120]), st.sampled_from([None, 0, 5, 16, 60]),
     st.integers(1, 30),

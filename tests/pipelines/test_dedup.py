@@ -295,7 +295,7 @@ IMAGES = st.lists(
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(IMAGES, st.integers(0, 3), st.sampled_from([0, 20, 60]), st.randoms())
 def test_groups_are_those_of_brute_force_in_any_order_and_need_no_second_pass(
     make_duckdb_work, rows, radius, levels, shuffler

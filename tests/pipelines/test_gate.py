@@ -135,7 +135,7 @@ POLICY = st.builds(
     binding=st.lists(st.sampled_from(KINDS), unique=True).map(tuple),
     none=CHOICE, cond=CHOICE, hold=CHOICE, licences=st.sampled_from([(), ("cc0",)]),
 )  # fmt: skip
-EXAMPLES = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @EXAMPLES

@@ -39,7 +39,7 @@ def test_chains_and_stars_on_every_engine(make_work, ties):
     assert grouped(make_work({}), ties) == expected(ties)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ties=st.lists(st.tuples(IDS, IDS), max_size=25))
 def test_the_engine_finds_the_groups_that_this_process_finds(make_duckdb_work, ties):
     assert grouped(make_duckdb_work({}), ties) == expected(ties)

@@ -352,14 +352,14 @@ def no_list_raises_anything_else(place: Path, name: str, data: bytes) -> None:
             load(place, name, data, scope)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(SEEDS)), st.integers(0, 400), st.integers(0, 40), st.binary(max_size=20))
 def test_a_spoilt_list_is_read_or_refused(place, ending, at, cut, noise):
     data = SEEDS[ending].encode()
     no_list_raises_anything_else(place, f"list{ending}", data[:at] + noise + data[at + cut :])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(FREE)
 def test_any_json_is_read_or_refused(place, document):
     no_list_raises_anything_else(place, "list.json", json.dumps(document).encode())

@@ -704,7 +704,7 @@ def test_no_answer_raises():
         url = runner.run(server.__aenter__())
         client = runner.run(Client(options(max_failures=10**9, max_delay_s=0, max_wait_s=10**9)).__aenter__())
 
-        @settings(max_examples=150, deadline=None)
+        @settings(max_examples=150)
         @given(heads, st.binary(max_size=200))
         def check(head, rest):
             said.append(head + rest)

@@ -69,7 +69,7 @@ def test_search_finds_exactly_the_brute_force_pairs(duckdb_engine, monkeypatch, 
     assert search(duckdb_engine, packed, radius) == expected
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 10**6), st.sampled_from([1, 4]), st.integers(0, 12), st.integers(1, 40), st.integers(1, 12))
 def test_search_on_random_and_clustered_hashes(duckdb_engine, seed, words, radius, clusters, members):
     packed = hashes(seed, words, clusters, members, spread=radius)

@@ -337,7 +337,7 @@ def groups(ties) -> set[frozenset[int]]:
 
 
 class TestSearch:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(st.integers(0, 10_000), st.integers(1, 60), st.sampled_from([0.01, 0.1]), st.integers(1, 9))
     def test_groups_are_those_of_brute_force(self, seed, count, radius, clusters):
         rng = np.random.default_rng(seed)

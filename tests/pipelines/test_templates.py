@@ -79,7 +79,7 @@ def edited(base, edits):
     return base
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(EDITED, max_size=10).map(lambda drawn: [edited(*one) for one in drawn]), st.randoms())
 def test_groups_hold_what_is_surely_near_and_nothing_that_is_not(make_duckdb_work, captions, random):
     """At 0.9 one pair in 10^8 shares no band; below the index nothing may be tied."""

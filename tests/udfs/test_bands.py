@@ -18,7 +18,6 @@ def found_by(plan, word, differ):
 
 
 @given(PLANS, st.sampled_from([None, 1, 1000, 10**6]), st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_bands_cannot_miss_a_pair(plan, entries, random):
     words, radius, rows = plan
     found = bands(words, radius, rows) if entries is None else list_bands(words, radius, entries, rows)
@@ -45,7 +44,7 @@ def test_bands_find_whatever_four_bits_differ(rows):
 
 
 @given(PLANS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_probe_table_has_each_set_of_flips_once(plan):
     words, radius, rows = plan
     found = bands(words, radius, rows)

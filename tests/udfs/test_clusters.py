@@ -48,7 +48,7 @@ def test_more_clusters_than_vectors_and_none_at_all():
     assert joined([]).cluster.dtype == np.int64 and joined([]).cut == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(2, 12), st.sampled_from([0.0, 0.01, 0.05, 0.2]))
 def test_every_near_pair_lies_in_one_cluster_or_visits_the_other(seed, count, radius):
     vectors = lumps(120, dims=4, seed=seed)

@@ -218,7 +218,7 @@ SEEDS = [
 ] + [encoded(PICTURE, kind) for kind in FORMATS if kind == "AVIF"]  # fmt: skip
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(
     st.sampled_from(SEEDS),
     st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=4), st.booleans()), max_size=6),

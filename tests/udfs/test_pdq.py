@@ -32,7 +32,7 @@ def test_pdq_dihedral_is_pdqhash():
     assert [pdq_dihedral(rgb) for rgb in pixels] == theirs
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(KINDS), st.integers(5, 700), st.integers(5, 700), st.integers(0, 9))
 def test_pdq_is_pdqhash_at_any_size(kind, height, width, seed):
     rgb = np.asarray(kind(height, width, seed))

@@ -22,7 +22,7 @@ def by_definition(texts: list[str], least: float) -> tuple[list[tuple[int, str]]
     return [(row, run) for row, of in enumerate(words) for run in runs(of, least)], [" ".join(of) for of in words]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(TEXTS, st.sampled_from([1, 1.5, 2, 3]))
 def test_hashes_are_equal_where_runs_are(texts, least):
     found = run_hashes(pa.array(texts, pa.string()), least)

@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -5,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairshard.udfs import shingles
-from fairshard.udfs.shingles import BANDS, ROWS, text_bands, text_jaccard
+from fairshard.udfs.shingles import BANDS, ROWS, outline_jaccard, text_bands, text_jaccard, text_outline
 
 TEXTS = st.one_of(st.none(), st.text("ab 商品の山", max_size=12), st.text(max_size=6))
 
@@ -78,3 +80,35 @@ def test_through_sql_on_every_engine(make_work):
     given_texts = pa.array(texts)
     assert rows["bands"].to_pylist() == text_bands(given_texts).to_pylist()
     assert rows["jaccard"].to_pylist() == text_jaccard(given_texts, pa.array(["caption 1 of a cat"] * 3000)).to_pylist()
+
+
+LONGER = st.one_of(TEXTS, st.text("abc d", min_size=20, max_size=700))
+
+
+@given(st.lists(st.tuples(LONGER, LONGER), max_size=20))
+def test_outlines_never_say_less_than_the_index(pairs):
+    left, right = (pa.array([pair[end] for pair in pairs], pa.string()) for end in (0, 1))
+    most = outline_jaccard(text_outline(left), text_outline(right)).to_pylist()
+    for bound, index in zip(most, text_jaccard(left, right).to_pylist(), strict=True):
+        assert (bound is None) == (index is None)
+        assert bound is None or index <= bound <= 1
+
+
+def test_outlines_tell_other_texts_apart():
+    draw = np.random.default_rng(1)
+    texts = pa.array(["".join(draw.choice(list("abcdefghij klmnop"), length)) for length in range(20, 220)])
+    most = outline_jaccard(text_outline(texts), text_outline(texts.take(pa.array(range(199, -1, -1))))).to_numpy()
+    assert most.max() < 0.5
+    assert outline_jaccard(text_outline(texts), text_outline(texts)).to_pylist() == [1.0] * len(texts)
+
+
+def test_outlines_never_change(monkeypatch):
+    texts = pa.array(["a cat on a mat", None, "猫が座る", "a cat on a mat"])
+    outlines = text_outline(texts)
+    digests = [outline and hashlib.sha256(outline).hexdigest()[:16] for outline in outlines.to_pylist()]
+    assert digests == ["273cec82b69a0cb2", None, "c4f67c75e0de73fb", "273cec82b69a0cb2"]
+    monkeypatch.setattr(shingles, "_MOST_ROWS", 3)
+    assert text_outline(texts).equals(outlines)
+    assert text_outline(texts[1:3]).equals(outlines[1:3])
+    assert text_outline(pa.array([], pa.string())).equals(pa.array([], pa.binary()))
+    assert outline_jaccard(outlines[1:3], outlines[2:]).to_pylist()[0] is None

@@ -30,7 +30,7 @@ def never_opencv(monkeypatch):
     monkeypatch.setattr(cv2, "resize", lambda *_, **__: pytest.fail("OpenCV was asked"))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.integers(1, 700), st.integers(1, 700), st.floats(0, 1), st.floats(0, 1), st.integers(0, 99))
 def test_every_ratio_gives_opencvs_bits(height, width, tall, wide, seed):
     image, size = noise(height, width, seed), (max(1, round(width * wide)), max(1, round(height * tall)))

@@ -83,7 +83,7 @@ def told(read: Any) -> Any:
     )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(MUTATED | TURNED)
 def test_both_ways_to_read_a_record_tell_the_same(content):
     if b"IMG@" in content:
