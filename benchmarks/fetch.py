@@ -19,14 +19,14 @@ img2dataset ``download()`` in two processes with sha256 to WebDataset shards, an
             in a pool of two processes; and the same of the originals, PDQ in eight orientations, which is what
             fairshard stores (timed on every tenth and scaled).
 
-Measured on two quiet cores, medians of three runs in seconds: fairshard to fingerprints and tars 13.6, to released
-shards 14.9, to the release 15.8; img2dataset alone 17.8, with the loop 29.0, with two hashing processes 24.9, with the
-originals' hashes 63.7. So fairshard is 2.1 times as fast as the peer (2.08 to 2.17), to released shards 1.9 times (1.91
-to 1.99), to the release 1.8 times (1.79 to 1.88); against two hashing processes 1.9, 1.7 and 1.6 times. Over TLS 13.9
-against 35.1, 2.5 times (2.49 to 2.59), to the release 2.2 times. 8,000 pictures of 64 px on one core 11.7 and 12.1 against
-37.6 and 38.1 of img2dataset alone, 3.2 and 3.1 times. ``--dihedral`` cost 0.7 s in an earlier run. What limits it is
-pixels: of some 4.6 ms of CPU a picture, decoding takes 1.6, resizing and encoding 1.8 (OpenCV's area filter alone 1.3),
-PDQ 0.4, pHash 0.4; requests, evidence and rows take another 0.7.
+Measured on two quiet cores, medians of three runs in seconds: fairshard to fingerprints and tars 12.1, to released
+shards 13.4, to the release 14.5; img2dataset alone 20.5, with the loop 30.9, with two hashing processes 28.8, with the
+originals' hashes 75. So fairshard is 2.6 times as fast as the peer (2.2, 2.6 and 3.0 in three runs), to released shards
+2.3 times (2.0 to 2.7), to the release 2.1 times (1.9 to 2.5); against two hashing processes 2.4, 2.2 and 2.0 times. In
+an earlier version, over TLS 13.9 against 35.1, 2.5 times (2.49 to 2.59), and 8,000 pictures of 64 px on one core 11.7 and
+12.1 against 37.6 and 38.1 of img2dataset alone, 3.2 and 3.1 times. ``--dihedral`` cost 0.7 s in an earlier run. What limits it is pixels: of some 4.7 ms of CPU
+a picture, decoding takes 1.2, shrinking 0.6, encoding 0.4, PDQ 0.5, pHash 0.4, colours 0.3; requests, evidence, rows and
+the interpreter between all of them the rest.
 """
 
 from __future__ import annotations
