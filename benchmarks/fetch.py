@@ -23,10 +23,10 @@ Measured on two quiet cores, medians of three runs in seconds: fairshard to fing
 shards 13.4, to the release 14.5; img2dataset alone 20.5, with the loop 30.9, with two hashing processes 28.8, with the
 originals' hashes 75. So fairshard is 2.6 times as fast as the peer (2.2, 2.6 and 3.0 in three runs), to released shards
 2.3 times (2.0 to 2.7), to the release 2.1 times (1.9 to 2.5); against two hashing processes 2.4, 2.2 and 2.0 times. In
-an earlier version, over TLS 13.9 against 35.1, 2.5 times (2.49 to 2.59), and 8,000 pictures of 64 px on one core 11.7 and
-12.1 against 37.6 and 38.1 of img2dataset alone, 3.2 and 3.1 times. ``--dihedral`` cost 0.7 s in an earlier run. What limits it is pixels: of some 4.7 ms of CPU
-a picture, decoding takes 1.2, shrinking 0.6, encoding 0.4, PDQ 0.5, pHash 0.4, colours 0.3; requests, evidence, rows and
-the interpreter between all of them the rest.
+one run each, over TLS 14.5 against 50.0, 3.45 times (to the release 2.8), and 8,000 pictures of 64 px on one core 11.4
+against 47.7 of img2dataset alone, 4.2 times. ``--dihedral`` cost 0.7 s in an earlier run. What limits it is pixels: of some 4.7 ms of CPU
+a picture, by a profile of one process, decoding takes 1.2, shrinking 0.6, encoding 0.4, PDQ 0.5, pHash 0.4, colours
+0.3, file hashes 0.1; requests, evidence, rows and the interpreter the rest.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Four floats, at any address: the three channels of a pixel and a value that nobody reads. */
-typedef float four __attribute__((vector_size(16), aligned(4)));
+/* Four floats, at any address of an array of floats: the three channels of a pixel and a value that nobody reads. */
+typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
 
 /* Of one source line, the weighted sum of `taps` neighbours for each column of the result. */
 static void
