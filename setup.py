@@ -2,12 +2,12 @@
 
 from setuptools import Extension, setup
 
-# Where there is no compiler the package goes without, and OpenCV does the same more slowly.
+# Where there is no compiler the package goes without, and numpy, Pillow and OpenCV do the same more slowly.
 setup(
     ext_modules=[
         Extension(
-            "fairshard.udfs._shrink",
-            ["udfs/_shrink.c"],
+            "fairshard.udfs._pixels",
+            ["udfs/_pixels.c"],
             extra_compile_args=["-O3", "-ffp-contract=off"],
             optional=True,
         )

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from .arrow import pc, udf
-from .opencv import opencv
+from .compiled import loops
 
 _SIDE = 16
 _BYTES = _SIDE * _SIDE * 3
@@ -21,7 +21,6 @@ _ROUNDING = np.float32(1e-3)  # more than steps in 32 bits can be off by
 _BLANK = 240  # a level that is as good as white
 _PAIRS = 128  # at a time, so that steps find them in a processor's cache
 _BLOCK = 256  # lines whose levels add up to 16 bits, which are added up twice as fast as 32
-_LONGEST_SIDE = 1 << 23  # whose levels add up to 31 bits
 _LONGEST_KEPT = 16_384  # whose shares are worth keeping: 2 MB
 
 Pixels = NDArray[np.uint8]
@@ -83,8 +82,21 @@ def _kept_shares(length: int) -> NDArray[np.float64]:
     return shares
 
 
+@lru_cache(maxsize=16)
+def _lines(length: int) -> tuple[NDArray[np.int32], NDArray[np.uint16], NDArray[np.int32]]:
+    """The shares that are not 0: their lines, how many sixteenths they are, and where those of each cell end."""
+    shares = (_shares(length) * _SIDE).astype(np.uint16)
+    cells, lines = np.nonzero(shares)
+    return lines.astype(np.int32), shares[cells, lines], np.cumsum(np.bincount(cells, minlength=_SIDE)).astype(np.int32)
+
+
 def _rows(rgb: Pixels, alpha: Pixels | None) -> NDArray:
     """The lines of each row of cells added up, those on an edge by their share: [16, w, 3]."""
+    height, width = rgb.shape[:2]
+    if loops is not None and alpha is None and height <= _LONGEST_KEPT:
+        sixteenths = np.empty((_SIDE, width, 3), np.uint32)
+        loops.line_sums(np.ascontiguousarray(rgb), height, width * 3, *_lines(height), sixteenths)
+        return sixteenths / _SIDE
     bounds = _bounds(len(rgb))
     spans = [slice(math.floor(start), math.ceil(stop)) for start, stop in bounds]
     sums = np.stack([_sum(_shown(rgb, alpha, span)) for span in spans])
@@ -107,9 +119,6 @@ def _shown(rgb: Pixels, alpha: Pixels | None, lines: slice | list[int]) -> NDArr
 def _sum(lines: NDArray) -> NDArray:
     if lines.dtype != np.uint8:
         return np.add.reduce(lines, axis=0)
-    if opencv() is not None and len(lines) <= _LONGEST_SIDE:
-        flat = lines.reshape(len(lines), -1)
-        return opencv().reduce(flat, 0, opencv().REDUCE_SUM, dtype=opencv().CV_32S).reshape(lines.shape[1:])
     whole = np.zeros(lines.shape[1:])
     for at in range(0, len(lines), _BLOCK):
         whole += np.add.reduce(lines[at : at + _BLOCK], axis=0, dtype=np.uint16)

@@ -19,13 +19,14 @@ import io
 import re
 import struct
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from .opencv import opencv
+from .compiled import loops
 
 try:
     import simplejpeg
@@ -204,10 +205,9 @@ def _decode(data: bytes, mime: str, max_pixels: int) -> Decoded:
         raise Undecodable("too_many_pixels", f"{width} x {height} px, {_MAX_SIDE_PX} allowed for a side")
     if mime == "image/jpeg":
         _check_scans(data, width * height)
-    padded = _faultless(data, image) if mime == "image/jpeg" else None
-    if padded is not None:
-        whole = Image.frombuffer("RGBX", image.size, padded, "raw", "RGBX", 0, 1)  # no copy
-        return Decoded(_packed(padded), _luma(whole), None, mime, _orientation(image))
+    rgb = _faultless(data, image) if mime == "image/jpeg" else None
+    if rgb is not None:
+        return Decoded(rgb, _mixed(rgb), None, mime, _orientation(image))
     image.load()
     try:
         rgb, luma, alpha = _rgb(image), _luma(image), _alpha(image)
@@ -217,17 +217,14 @@ def _decode(data: bytes, mime: str, max_pixels: int) -> Decoded:
 
 
 def _faultless(data: bytes, image: Image.Image) -> Pixels | None:
-    """uint8[h, w, 4] of a JPEG in colour with which nothing at all is wrong; None of any other, and without simplejpeg.
-
-    Pillow keeps a fourth byte for each pixel, too.
-    """
+    """RGB of a JPEG in colour with which nothing at all is wrong; None of any other, and without simplejpeg."""
     if simplejpeg is None or image.mode != "RGB":
         return None
     try:
-        padded = simplejpeg.decode_jpeg(data, "RGBX", strict=True)
+        rgb = simplejpeg.decode_jpeg(data, "RGB", strict=True)
     except (ValueError, RuntimeError):
         return None
-    return padded if padded.shape == (image.height, image.width, 4) else None
+    return rgb if rgb.shape == (image.height, image.width, 3) else None
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
@@ -249,15 +246,27 @@ def _as(image: Image.Image, mode: str) -> Image.Image:
 def _rgb(image: Image.Image) -> Pixels:
     """``np.asarray`` of RGB. Pillow keeps four bytes a pixel, which OpenCV, where it is there, packs faster."""
     image = _as(image, "RGB")
-    padded = _view(image, 4) if opencv() is not None else None
-    return np.asarray(image) if padded is None else _packed(padded)
+    padded = _view(image, 4) if _opencv() is not None else None
+    return np.asarray(image) if padded is None else _opencv().cvtColor(padded, _opencv().COLOR_RGBA2RGB)
 
 
-def _packed(padded: Pixels) -> Pixels:
-    """uint8[h, w, 4] without the fourth byte."""
-    if opencv() is None:
-        return np.ascontiguousarray(padded[:, :, :3])
-    return opencv().cvtColor(padded, opencv().COLOR_RGBA2RGB)
+@functools.cache
+def _opencv() -> Any:
+    """The module ``cv2``; None where it is not installed, as only the extra [crawl] brings it."""
+    try:
+        import cv2
+    except ImportError:
+        return None
+    return cv2
+
+
+def _mixed(rgb: Pixels) -> Pixels:
+    """Luma of RGB: uint8[h, w, 3] to uint8[h, w]."""
+    if loops is None:
+        return np.asarray(Image.fromarray(rgb).convert("L"))
+    luma = np.empty(rgb.shape[:2], np.uint8)
+    loops.luma(rgb, luma)
+    return luma
 
 
 def _luma(image: Image.Image) -> Pixels:

@@ -12,7 +12,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from .opencv import opencv
+from .compiled import loops
 from .pdq_exact import GRID, Floats, Pixels, samples_of, window_of
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -27,54 +27,40 @@ _COLUMNS = 8
 
 _ALL_ROWS = range(GRID // _ROWS)
 
-_MEANS = 200_000  # running means held at a time, so that they stay in cache
-
 
 def quick_grid(rgb: Pixels) -> Floats:
     """The blurred picture at 64 x 64 points: uint8[h, w, 3] to float32[64, 64]. Sides of at least 5 px."""
     height, width = rgb.shape[:2]
     pixels = np.ascontiguousarray(rgb).reshape(height, width * 3)
-    rows = _products_down(pixels) if opencv() is None else _running_means(pixels)
+    rows = _products_down(pixels) if loops is None else _means_down(pixels)
     return _products_along(rows.reshape(GRID, width, 3) @ _LUMA)
 
 
-def _running_means(pixels: Pixels) -> Floats:
-    """Both filters down the columns, at 64 places: [h, n] to [64, n]. One step of the tent at all places at a time.
-
-    A weighted mean can run: each step moves it towards the new value by that value's share of the weight so far.
-    numpy would first copy all pixels to floats; OpenCV reads them as bytes.
-    """
-    steps, cut = _tent(len(pixels))
-    places = max(1, _MEANS // pixels.shape[1])
-    means = np.empty((GRID, pixels.shape[1]), np.float32)
-    space = np.empty((min(places, GRID), pixels.shape[1]), np.uint8)
-    for place in range(0, GRID, places):
-        mean = means[place : place + places]
-        values = space[: len(mean)]
-        for step, (inputs, share) in enumerate(steps):
-            np.take(pixels, inputs[place : place + places], axis=0, out=values, mode="clip")
-            if step == 0:
-                mean[:] = values
-            else:
-                opencv().accumulateWeighted(values, mean, share)
-    _products_down(pixels, means, cut)
-    return means
+def _means_down(pixels: Pixels) -> Floats:
+    """Both filters down the columns, at 64 places: [h, n] to [64, n]. Whole numbers, but where a border cuts the tent."""
+    window, _ = window_of(len(pixels))
+    *tents, cut = _whole_tents(len(pixels))
+    sums = np.empty((GRID, pixels.shape[1]), np.uint32)
+    loops.line_sums(pixels, *pixels.shape, *tents, sums)
+    means = sums.view(np.int32).astype(np.float32)
+    means *= np.float32(1 / window**2)
+    return _products_down(pixels, means, cut)
 
 
-@functools.lru_cache(maxsize=256)  # 8 bytes a row
-def _tent(length: int) -> tuple[list[tuple[NDArray[np.int64], float]], list[int]]:
+@functools.lru_cache(maxsize=256)  # 6 bytes a row
+def _whole_tents(length: int) -> tuple[NDArray[np.int32], NDArray[np.uint16], NDArray[np.int32], list[int]]:
     """The tent that no border cuts off.
 
-    Returns: for each of its steps the input at the 64 places and its share of the weight so far, and the groups of
-        `_tents` with a place where a border cuts it.
+    Returns: its inputs at the 64 places, their weights, and where those of each place end; and the groups of `_tents`
+        with a place where a border cuts it.
     """
     window, ahead = window_of(length)
+    weight = np.minimum(np.arange(1, 2 * window), np.arange(1, 2 * window)[::-1]).astype(np.uint16)
     start = samples_of(length) - 2 * (window - ahead)
-    weight = np.minimum(np.arange(1, 2 * window), np.arange(1, 2 * window)[::-1])
-    shares = weight / np.cumsum(weight)
-    cut = (start < 0) | (start + len(weight) > length)
-    groups = np.unique(np.flatnonzero(cut) // _ROWS)
-    return [(start + step, share) for step, share in enumerate(shares.tolist())], groups.tolist()
+    inputs = np.clip(start[:, None] + np.arange(len(weight)), 0, length - 1).astype(np.int32)
+    groups = np.unique(np.flatnonzero((start < 0) | (start + len(weight) > length)) // _ROWS)
+    ends = np.arange(1, GRID + 1, dtype=np.int32) * len(weight)
+    return inputs, np.tile(weight, GRID), ends.astype(np.int32), groups.tolist()
 
 
 def _products_down(pixels: Pixels, blurred: Floats | None = None, groups: list[int] | range = _ALL_ROWS) -> Floats:

@@ -1,9 +1,10 @@
 """pHash, the 64-bit perceptual hash: the very bits of ``imagehash.phash``, in less time.
 
 imagehash lets Pillow shrink luma to 32 x 32 by Lanczos filters and sets a bit for each of the 8 x 8 lowest DCT
-coefficients above their median. Pillow filters 8-bit pictures in whole numbers, so the same sums as matrix
-products in float64 are exact, whatever the order of their terms. The DCT is one of those where the two middle
-coefficients are apart. Where they are not (flat and symmetric pictures), roundings decide bits: scipy's DCT runs on the
+coefficients above their median. Pillow filters 8-bit pictures in whole numbers, so sums are exact in any order, and the
+compiled loop has the same with weights cut in two halves of 16 bits. Where it was not compiled, Pillow shrinks.
+
+The DCT is a matrix product where the two middle coefficients are apart. Where they are not (flat and symmetric pictures), roundings decide bits: scipy's DCT runs on the
 FFT that numpy has too, and with scipy's own factors around it, it gives the same float64 numbers.
 
 Source: imagehash 4.3, Pillow's src/libImaging/Resample.c, and pocketfft (``T_dcst23``), which numpy 2 and scipy share.
@@ -18,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .compiled import loops
+
 Pixels = NDArray[np.uint8]
 
 _SIDE = 32
@@ -25,12 +28,8 @@ _CODE = 8
 _MIDDLE = _CODE * _CODE // 2
 _LANCZOS_REACH = 3.0
 _FRACTION = 1 << 22  # Resample.c, PRECISION_BITS
-_GROUP = 8  # outputs for each product: bands overlap, so few outputs waste the least, and BLAS likes many
+_LOW_BITS = 12
 _LONGEST_SIDE_PX = 8192  # whose weights are worth keeping
-
-# Stays in cache, and each product of a tile (13/32 of its width, times 8) below the size at which OpenBLAS starts
-# threads: see `pdq`.
-_TILE = 65_536
 
 
 def phash(luma: Pixels) -> int:
@@ -59,56 +58,43 @@ def _shrunk(luma: Pixels) -> Pixels:
     height, width = luma.shape
     # Pillow 13 filters tall pictures vertically first, Pillow 12 only very tall ones: so ask the one installed.
     tall = height - _SIDE > 2 * (width - _SIDE)
-    if tall or min(height, width) <= _SIDE or max(height, width) > _LONGEST_SIDE_PX:
+    if loops is None or tall or min(height, width) <= _SIDE or max(height, width) > _LONGEST_SIDE_PX:
         picture = Image.fromarray(luma)
         return np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS))
-    return _squeezed(np.ascontiguousarray(_squeezed(luma).T)).T
+    return _squeezed(_squeezed(luma).T).T
 
 
 def _squeezed(lines: Pixels) -> Pixels:
     """Each line filtered to 32 values, rounded to whole levels as Pillow does: [m, n] to [m, 32]."""
     count, length = lines.shape
-    sums = np.empty((count, _SIDE))
-    tile = np.empty((min(count, max(1, _TILE // length)), length))
-    for line in range(0, count, len(tile)):
-        part = tile[: count - line]
-        part[:] = lines[line : line + len(tile)]
-        for group, (start, weights) in enumerate(_weights(length)):
-            band = part[:, start : start + len(weights)]
-            sums[line : line + len(tile), group * _GROUP : (group + 1) * _GROUP] = band @ weights
-    levels = np.floor(sums * (1.0 / _FRACTION) + 0.5)
-    return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
+    levels = np.empty((count, _SIDE), np.uint8)
+    first, halves = _halves(length)
+    loops.squeeze(np.ascontiguousarray(lines), count, length, first, halves, halves.shape[2], levels)
+    return levels
 
 
 @functools.lru_cache(maxsize=128)
-def _weights(length: int) -> tuple[tuple[int, NDArray[np.float64]], ...]:
-    """Pillow's fixed-point Lanczos weights from ``length`` > 32 values to 32, in groups of outputs.
+def _halves(length: int) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
+    """Pillow's fixed-point Lanczos weights from ``length`` > 32 values to 32.
 
-    Returns: for each group its first input and float64[inputs, outputs], whole numbers.
+    Returns: the first input of each output, int32[32], and int16[2, 32, taps], weights without their low bits, and these.
     """
     scale = length / _SIDE
     reach = _LANCZOS_REACH * scale
     centre = (np.arange(_SIDE) + 0.5) * scale
     start = np.maximum((centre - reach + 0.5).astype(np.int64), 0)
     stop = np.minimum((centre + reach + 0.5).astype(np.int64), length)
-    inputs = start[:, None] + np.arange((stop - start).max())
+    taps = (stop - start).max()
+    first = np.minimum(start, length - taps)  # an input before its time weighs nothing
+    inputs = first[:, None] + np.arange(taps)
     offset = (inputs - centre[:, None] + 0.5) * (1.0 / scale)
-    inside = (inputs < stop[:, None]) & (offset >= -_LANCZOS_REACH) & (offset < _LANCZOS_REACH)
+    reached = (inputs >= start[:, None]) & (inputs < stop[:, None])
+    inside = reached & (offset >= -_LANCZOS_REACH) & (offset < _LANCZOS_REACH)
     exact = np.where(inside, np.sinc(offset) * np.sinc(offset / _LANCZOS_REACH), 0.0)
     exact *= _FRACTION / exact.sum(axis=1, keepdims=True)
-    whole = np.trunc(exact + np.copysign(0.5, exact))
-    return tuple(_grouped(whole, start, stop, first) for first in range(0, _SIDE, _GROUP))
-
-
-def _grouped(
-    whole: NDArray[np.float64], start: NDArray[np.int64], stop: NDArray[np.int64], first: int
-) -> tuple[int, NDArray[np.float64]]:
-    origin = int(start[first])
-    part = np.zeros((int(stop[first + _GROUP - 1]) - origin, _GROUP))
-    for output in range(first, first + _GROUP):
-        size = stop[output] - start[output]
-        part[start[output] - origin : stop[output] - origin, output - first] = whole[output, :size]
-    return origin, part
+    whole = np.trunc(exact + np.copysign(0.5, exact)).astype(np.int64)
+    halves = np.stack((whole >> _LOW_BITS, whole & ((1 << _LOW_BITS) - 1)))
+    return first.astype(np.int32), halves.astype(np.int16)
 
 
 def _dct(columns: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,8 +1,8 @@
 """Pictures made smaller, each new pixel the mean of the area that it covers: the very bits of OpenCV's INTER_AREA.
 
-Where the ratio is no whole number, that was a quarter of the CPU time of `fetch`. ``_shrink.c`` weighs the same neighbours
-with the same weights in the same order, four values at a time. Where it was not compiled, and for all that it is not
-made for, OpenCV itself answers.
+Where the ratio is no whole number, that was a quarter of the CPU time of `fetch`. The compiled loop weighs the same
+neighbours with the same weights in the same order, four values at a time. Where it was not compiled, and for all that it
+is not made for, OpenCV itself answers.
 
 Source: OpenCV's modules/imgproc/src/resize.cpp (``computeResizeAreaTab``).
 """
@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-try:
-    from . import _shrink as compiled  # pyright: ignore[reportAttributeAccessIssue]
-except ImportError:  # no compiler was there when the package was installed
-    compiled: Any = None
+from .compiled import loops
 
 _NEGLIGIBLE = 1e-3  # share of a pixel that OpenCV leaves out
 _LONGEST_SIDE_PX = 16_384  # whose shares are worth keeping: some 0.2 MB
@@ -30,14 +27,14 @@ def shrunk(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint
 
     Args: image: uint8[h, w] or uint8[h, w, channels].
     """
-    if compiled is None or not _is_meant(image, width, height):
+    if loops is None or not _is_meant(image, width, height):
         import cv2
 
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
     lines, length = image.shape[:2]
     columns, rows = _columns(length, width), _shares(lines, height)
     result = np.empty((height, width, 3), np.uint8)
-    compiled.shrink(image, lines, length, *columns, rows.places, rows.weights, rows.ends, result)
+    loops.shrink(image, lines, length, *columns, rows.places, rows.weights, rows.ends, result)
     return result
 
 

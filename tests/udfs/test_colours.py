@@ -3,6 +3,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loops import use_loops, with_and_without_loops
 from pictures import drawing, encoded, photograph
 from PIL import Image, ImageDraw
 
@@ -27,8 +28,10 @@ def of(picture, form="PNG", **options):
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 5), (16, 16), (17, 33), (97, 131), (400, 300)])
 @pytest.mark.parametrize("transparent", [False, True])
-def test_colours_are_means_over_area_on_white(height, width, transparent):
+@with_and_without_loops
+def test_colours_are_means_over_area_on_white(monkeypatch, compiled, height, width, transparent):
     """A pixel on the edge of two cells counts for each by its share: repeated sixteen times, none is."""
+    use_loops(monkeypatch, compiled, "colours")
     rgb = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     alpha = np.random.default_rng(1).integers(0, 256, (height, width), np.uint8) if transparent else None
     cover = np.full((height, width, 1), 255) if alpha is None else alpha[..., None].astype(int)
@@ -127,7 +130,9 @@ def test_a_transparent_picture_that_shows_nothing_on_white_has_none():
 def test_no_side_is_kept_that_takes_much_memory():
     """A hostile site could have any number of them kept."""
     module._kept_shares.cache_clear()
+    module._lines.cache_clear()
     flat = np.full((1, 20_000, 3), 7, np.uint8)
     assert colours(flat) == bytes([7]) * 768
     assert colours(np.full((8, 9, 3), 7, np.uint8)) == bytes([7]) * 768
+    assert colours(flat.swapaxes(0, 1)) == bytes([7]) * 768
     assert module._kept_shares.cache_info().currsize == 3  # of 1, 8 and 9 pixels

@@ -3,11 +3,11 @@ import pdqhash
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loops import use_loops, with_and_without_loops
 from pictures import KINDS, all_pictures, noise, photograph, symmetric
 
 from fairshard.udfs import pdq as module
 from fairshard.udfs import pdq_exact as exact
-from fairshard.udfs import pdq_quick
 from fairshard.udfs.pdq import pdq, pdq_dihedral
 from fairshard.udfs.pdq_quick import quick_grid
 
@@ -46,11 +46,10 @@ def test_pdq_is_pdqhash_of_large_and_long_pictures(size):
 
 
 @pytest.mark.parametrize("size", [(5, 5), (64, 65), (127, 129), (480, 640), (333, 500), (1300, 70), (70, 5000)])
-@pytest.mark.parametrize("opencv", ["with", "without"])
-def test_quick_grid_is_the_exact_one_but_for_rounding(monkeypatch, opencv, size):
-    """Also noise of black and white, where a wrong weight shows most, and without OpenCV."""
-    if opencv == "without":
-        monkeypatch.setattr(pdq_quick, "opencv", lambda: None)
+@with_and_without_loops
+def test_quick_grid_is_the_exact_one_but_for_rounding(monkeypatch, compiled, size):
+    """Noise of black and white, where a wrong weight shows most."""
+    use_loops(monkeypatch, compiled, "pdq_quick")
     rgb = np.asarray(noise(*size).convert("1").convert("RGB"))
     assert np.abs(quick_grid(rgb) - exact.exact_grid(rgb)).max() < module._LEVEL_ERROR
 

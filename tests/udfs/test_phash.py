@@ -4,6 +4,7 @@ import pytest
 import scipy.fftpack
 from hypothesis import given
 from hypothesis import strategies as st
+from loops import use_loops, with_and_without_loops
 from pictures import MODES, SIZES, all_pictures, in_mode, noise, photograph
 from PIL import Image
 
@@ -24,8 +25,10 @@ def test_phash_is_imagehash_in_every_mode(mode):
 
 
 @pytest.mark.parametrize("size", [*SIZES, (50, 8192), (50, 8193), (8193, 50), (97, 65), (96, 65), (98, 65)])
-def test_shrunk_is_pillow(size):
+@with_and_without_loops
+def test_shrunk_is_pillow(monkeypatch, compiled, size):
     """Also black and white alone, whose overshoot the filter has to clip."""
+    use_loops(monkeypatch, compiled, "phash")
     for picture in (noise(*size).convert("L"), noise(*size).convert("1").convert("L")):
         theirs = picture.resize((32, 32), Image.Resampling.LANCZOS)
         assert np.array_equal(module._shrunk(np.asarray(picture)), np.asarray(theirs))

@@ -1,17 +1,13 @@
-import os
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loops import needs_loops
 
 from fairshard.udfs import shrink
 
 cv2 = pytest.importorskip("cv2")
-MISSING = shrink.compiled is None and "CI" not in os.environ
-pytestmark = pytest.mark.skipif(
-    MISSING, reason="_shrink.c was not compiled: no C compiler when fairshard was installed"
-)
+pytestmark = needs_loops
 
 
 def noise(height, width, seed=0):
@@ -83,45 +79,5 @@ def test_whole_ratios_and_enlarging_are_left_to_opencv(size):
 def test_without_a_compiler_opencv_answers(monkeypatch):
     image = noise(48, 64)
     expected = shrink.shrunk(image, 34, 25)
-    monkeypatch.setattr(shrink, "compiled", None)
+    monkeypatch.setattr(shrink, "loops", None)
     assert np.array_equal(shrink.shrunk(image, 34, 25), expected)
-
-
-# The compiled function believes no argument: each of these would have it read or write outside a buffer.
-
-GOOD = {
-    "rgb": noise(4, 6), "height": 4, "width": 6, "columns": np.array([[0, 3], [6, 15]], np.int32),
-    "column_weights": np.full((2, 2), 0.5, np.float32), "taps": 2, "rows": np.array([0, 1, 3], np.int32),
-    "row_weights": np.array([0.5, 0.5, 1], np.float32), "row_ends": np.array([2, 3], np.int32),
-    "out": np.zeros((2, 2, 3), np.uint8),
-}  # fmt: skip
-BAD = [
-    {"rgb": noise(4, 5)}, {"height": 5}, {"height": -4}, {"height": 0}, {"width": 7}, {"width": -6}, {"width": 2**61},
-    {"height": 2**62, "width": 4}, {"taps": 0}, {"taps": -2}, {"taps": 3}, {"taps": 2**62},
-    {"columns": np.array([[0, 3], [6, 16]], np.int32)}, {"columns": np.array([[-1, 3], [6, 15]], np.int32)},
-    {"columns": np.zeros((0, 2), np.int32)}, {"columns": np.zeros((3, 2), np.int32)},
-    {"column_weights": np.zeros((1, 2), np.float32)}, {"rows": np.array([0, 1, 4], np.int32)},
-    {"rows": np.array([0, -1, 3], np.int32)}, {"rows": np.array([0, 1], np.int32)}, {"row_weights": np.zeros(2, np.float32)},
-    {"row_ends": np.array([2, 4], np.int32)}, {"row_ends": np.array([2, 2], np.int32)},
-    {"row_ends": np.array([0, 3], np.int32)}, {"row_ends": np.array([3, 2], np.int32)},
-    {"row_ends": np.array([3], np.int32)}, {"out": np.zeros((2, 1, 3), np.uint8)},
-]  # fmt: skip
-
-
-def test_good_arguments_are_taken():
-    shrink.compiled.shrink(*GOOD.values())
-    first = (GOOD["rgb"][:2].astype(int) / 2)[:, [0, 1]].sum(axis=(0, 1)) / 2
-    assert np.array_equal(GOOD["out"][0, 0], np.round(first))
-
-
-@pytest.mark.parametrize("bad", BAD, ids=lambda bad: "-".join(bad))
-def test_bad_arguments_are_refused(bad):
-    with pytest.raises(ValueError, match="do not fit each other"):
-        shrink.compiled.shrink(*(GOOD | bad).values())
-
-
-def test_a_result_that_cannot_be_written_is_refused():
-    closed = np.zeros((2, 2, 3), np.uint8)
-    closed.flags.writeable = False
-    with pytest.raises(TypeError, match="read-write"):
-        shrink.compiled.shrink(*(GOOD | {"out": closed}).values())
