@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+loops: Any
 try:
-    from . import _pixels as loops  # pyright: ignore[reportAttributeAccessIssue]
+    from . import _pixels  # pyright: ignore[reportAttributeAccessIssue]
 except ImportError:  # no compiler was there when the package was installed
-    loops: Any = None
+    loops = None
+else:
+    loops = _pixels
