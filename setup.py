@@ -1,15 +1,16 @@
-"""The one part that is compiled; all else about the package stands in setup.cfg."""
+"""The parts that are compiled; all else about the package stands in setup.cfg."""
 
 from setuptools import Extension, setup
 
-# Where there is no compiler the package goes without, and numpy, Pillow and OpenCV do the same more slowly.
+# Where there is no compiler the package goes without, and numpy, Pillow, OpenCV and msgspec do the same more slowly.
 setup(
     ext_modules=[
         Extension(
-            "fairshard.udfs._pixels",
-            ["udfs/_pixels.c"],
+            f"fairshard.udfs.{name}",
+            [f"udfs/{name}.c"],
             extra_compile_args=["-O3", "-ffp-contract=off"],
             optional=True,
         )
+        for name in ("_links", "_pixels")
     ]
 )

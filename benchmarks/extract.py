@@ -15,16 +15,16 @@ crawl of September 2016 10.35 TiB of packed WAT for 1.72 billion pages, 6.6 kB e
 3.5 kB.) ``--links 65`` makes small pages. One page in fifty says noai. CPU seconds of one process, median of rounds in which both read in turn; the ratio is that within
 a round, so that what else runs on the machine counts for both. Peak memory is that of a process of its own for each size.
 
-Where our seconds go: a fifth into unpacking and finding records (FastWARC, as the peer), a third into links out of JSON
-(msgspec), the rest into rows, URLs, LAION's rules and terms. What was tried and gave nothing: isal for gzip, which takes as
-long as FastWARC; simdjson, which parses fastest and loses it on the way to Python; Arrow's and DuckDB's JSON, which take
-three times as long as msgspec; cutting links that show no picture out of the text before msgspec reads it, of which
-each search through the text takes a seventh of what msgspec takes for all of it, and five are needed.
+Where our seconds go: two fifths into unpacking and finding records (FastWARC, as the peer), a fifth into taking pictures out
+of the links and JSON of the rest (`udfs/_links.c`, msgspec), the rest into rows, URLs, LAION's rules and terms. What was
+tried and gave nothing: isal for gzip, which takes as long as FastWARC; simdjson, which parses fastest and loses it on the
+way to Python; Arrow's and DuckDB's JSON, which take three times as long as msgspec.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import gzip
 import hashlib
 import importlib.util
@@ -77,6 +77,7 @@ def _speed(path: str, rounds: int) -> None:
     if importlib.util.find_spec("simdjson") is None:
         print("cc2dataset not measured: simdjson is not installed (pip install pysimdjson)")
         del readers["cc2dataset"]
+    gc.freeze()  # as our workers do: what is imported stays, and is not gone through again. The peer gains by it too
     seconds, found = _timed(readers, path, rounds)
     for name, taken in seconds.items():
         middle, pairs = statistics.median(taken), len(found[name])

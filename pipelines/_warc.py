@@ -35,25 +35,25 @@ class Record(NamedTuple):
 
     Attributes:
         kind: its type, such as ``response``.
-        headers: its own, not those of HTTP.
+        found: as FastWARC has it.
         content: its block, up to the bytes asked for.
         cut: whether the block is longer.
     """
 
     kind: str = ""
-    headers: Any = None
+    found: Any = None
     content: bytes = b""
     cut: bool = False
 
     @property
     def uri(self) -> str:
         """Its ``WARC-Target-URI``; empty if it has none."""
-        return self.headers.get("WARC-Target-URI") or ""
+        return self.found.headers.get("WARC-Target-URI") or ""
 
     @property
     def date(self) -> str:
         """Its ``WARC-Date``; likewise."""
-        return self.headers.get("WARC-Date") or ""
+        return self.found.headers.get("WARC-Date") or ""
 
 
 DAMAGED = Record()
@@ -143,7 +143,7 @@ def _whole(file: _File, run: _Run, kinds: tuple[str, ...], max_bytes: int) -> It
                 # A carriage return is looked for first: it is found in a fraction of the time, and JSON has none.
                 if len(content) < wanted or (b"\r" in content and _NEXT_RECORD in content):
                     return
-                yield Record(kind, found.headers, content, size > max_bytes)
+                yield Record(kind, found, content, size > max_bytes)
     except (OSError, ValueError):
         if file.error is not None:
             raise file.error from None

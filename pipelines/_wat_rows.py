@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from ._raw import SAID, archived, strings
 from ._warc import records
 
 _BATCH_ROWS = 16_384
+_BATCH_BYTES = 256 << 20
 _MAX_JSON_BYTES = 64 << 20
 
 # A page on a host of which no parser changes or refuses a character, and what its "/" leads to.
@@ -46,12 +47,15 @@ def batches(path: str) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
             waiting.reject("damaged_record")
         elif page is not None:
             waiting.add(page)
-        if len(waiting.url) >= _BATCH_ROWS:
+        if waiting.count >= _BATCH_ROWS or waiting.bytes >= _BATCH_BYTES:
             rows, said = waiting.rows()
             yield rows, said
             waiting = _Waiting(waiting.first + rows.num_rows)
-    if waiting.url:
+    if waiting.count:
         yield waiting.rows()
+
+
+_NO_PICTURE = wat.Pictures.of([wat.Link()])
 
 
 class _Page(NamedTuple):
@@ -72,21 +76,21 @@ class _Waiting:
 
     Attributes:
         first: number of the first row.
-        pages, count: and how many rows each has.
-        url, caption: of each row, as written; empty for what is no picture.
+        pages, pictures: and the rows of each; empty texts for what is no picture.
+        count, bytes: of all rows, and what their texts take.
         speaking: pages that may say something about training, by their place.
     """
 
     first: int = 0
     pages: list[_Page] = field(default_factory=list)
-    count: list[int] = field(default_factory=list)
-    url: list[str] = field(default_factory=list)
-    caption: list[str] = field(default_factory=list)
+    pictures: list[wat.Pictures] = field(default_factory=list)
+    count: int = 0
+    bytes: int = 0
     speaking: dict[int, wat.Envelope] = field(default_factory=dict)
 
     def reject(self, reason: str) -> None:
         """A row for what is no picture."""
-        self._add(_Page(reason), [""], [""])
+        self._add(_Page(reason), _NO_PICTURE)
 
     def add(self, page: wat.Envelope) -> None:
         """Rows for the pictures of a page."""
@@ -97,50 +101,63 @@ class _Waiting:
             return
         if page.licences or not are_silent(page.metas, page.said.payload.response.headers):
             self.speaking[len(self.pages)] = page
-        shown = page.pictures if len(page.pictures) <= MAX_IMAGES else page.pictures[:MAX_IMAGES]
         root = plain[1] if plain and not base else None
-        told = _Page(None, url, page.title or None, page.language or None, base, root)
-        self._add(told, [link.url for link in shown], [link.alt for link in shown])
-        if shown is not page.pictures:
+        self._add(_Page(None, url, page.title or None, page.language or None, base, root), page.pictures)
+        if page.pictures.count > MAX_IMAGES:
             self.reject("page_cut")
 
-    def _add(self, page: _Page, urls: list[str], captions: list[str]) -> None:
+    def _add(self, page: _Page, pictures: wat.Pictures) -> None:
         self.pages.append(page)
-        self.count.append(len(urls))
-        self.url += urls
-        self.caption += captions
+        self.pictures.append(pictures)
+        self.count += pictures.rows
+        self.bytes += len(pictures.urls) + len(pictures.captions)
 
     def rows(self) -> tuple[pa.RecordBatch, pa.RecordBatch]:
         """The batch, and what is said about its rows."""
-        page = pa.array(np.repeat(np.arange(len(self.count)), self.count))
+        page = pa.array(np.repeat(np.arange(len(self.pages)), self._rows_of_pages()))
         told = dict(zip(_Page._fields, zip(*self.pages, strict=True), strict=True))
         names = {"reason": "reason", "url": "page_url", "title": "page_title", "language": "page_language"}
         columns = {names[name]: strings(told[name]).take(page) for name in names}
-        columns |= {"url": self._absolute(page, strings(told["root"])), "caption": strings(self.caption)}
+        _, urls, url_bytes, captions, caption_bytes = zip(*self.pictures, strict=True)
+        url = self._absolute(_texts(urls, url_bytes), page, strings(told["root"]))
+        columns |= {"url": url, "caption": _texts(captions, caption_bytes)}
         return archived(self.first, columns), self._said()
 
-    def _absolute(self, page: pa.Array, roots: pa.Array) -> pa.Array:
+    def _rows_of_pages(self) -> list[int]:
+        return [pictures.rows for pictures in self.pictures]
+
+    def _absolute(self, url: pa.Array, page: pa.Array, roots: pa.Array) -> pa.Array:
         """URLs of pictures, resolved. Most are absolute, or begin at the root of the host."""
-        url, root = strings(self.url), roots.take(page)
-        is_web = pc.or_(pc.starts_with(url, "https://"), pc.starts_with(url, "http://"))
-        from_root = pc.and_not(pc.starts_with(url, "/"), pc.or_(pc.starts_with(url, "//"), pc.starts_with(url, "/\\")))
-        joined = pc.binary_join_element_wise(pc.if_else(from_root, root, ""), url, "")
-        others = pc.invert(pc.or_(is_web, pc.and_(from_root, root.is_valid())))
-        owners = zip(np.flatnonzero(others), page.filter(others).to_pylist(), strict=True)
-        resolved = [_resolved(self.url[row], self.pages[number]) for row, number in owners]
-        return pc.replace_with_mask(joined, others, strings(resolved))
+        relative = pc.invert(pc.or_(pc.starts_with(url, "https://"), pc.starts_with(url, "http://")))
+        given, owner = url.filter(relative), page.filter(relative)
+        root, begins = roots.take(owner), pc.or_(pc.starts_with(given, "//"), pc.starts_with(given, "/\\"))
+        others = pc.invert(pc.and_(pc.and_not(pc.starts_with(given, "/"), begins), root.is_valid()))
+        pairs = zip(given.filter(others).to_pylist(), owner.filter(others).to_pylist(), strict=True)
+        resolved = strings([_resolved(text, self.pages[number]) for text, number in pairs])
+        joined = pc.replace_with_mask(pc.binary_join_element_wise(root, given, ""), others, resolved)
+        return pc.replace_with_mask(url, relative, joined)
 
     def _said(self) -> pa.RecordBatch:
-        """What pages say about their pictures."""
-        starts = self.first + np.cumsum(self.count) - self.count
-        rows = [
-            {**row, "source_row": picture}
-            for number, page in self.speaking.items()
-            for said in [[one.row(0) for one in _terms(page).said()]]
-            for picture in range(starts[number], starts[number] + self.count[number])
-            for row in said
-        ]
-        return pa.RecordBatch.from_pylist(rows, schema=SAID)
+        """What pages say about their pictures: all of it about each."""
+        starts = self.first + np.cumsum(self._rows_of_pages()) - self._rows_of_pages()
+        rows: list[dict] = []
+        picks, pictures = [np.arange(0)], [np.arange(0)]
+        for number, page in self.speaking.items():
+            said = [one.row(0) for one in _terms(page).said()]
+            count = page.pictures.rows
+            picks.append(np.tile(np.arange(len(rows), len(rows) + len(said)), count))
+            pictures.append(np.repeat(np.arange(starts[number], starts[number] + count), len(said)))
+            rows += said
+        given = pa.RecordBatch.from_pylist(rows, schema=SAID).take(pa.array(np.concatenate(picks)))
+        place = SAID.get_field_index("source_row")
+        return given.set_column(place, SAID.field(place), pa.array(np.concatenate(pictures), SAID.field(place).type))
+
+
+def _texts(pieces: Sequence[bytes], sizes: Sequence[bytes]) -> pa.Array:
+    """string[n] of what pages have, as ``Pictures`` holds it."""
+    ends = np.cumsum(np.frombuffer(b"".join(sizes), np.int32), dtype=np.int32)
+    offsets = np.concatenate((np.zeros(1, np.int32), ends))
+    return pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(b"".join(pieces)))
 
 
 def _resolved(url: str, page: _Page) -> str:

@@ -32,11 +32,11 @@ def laion_reason(url: pa.Array, caption: pa.Array) -> pa.Array:
     web = pc.or_(pc.starts_with(url, "https:"), pc.starts_with(url, "http:"))
     if not pc.all(web).as_py():
         web = pc.match_substring_regex(url, _WEB)
+    usable = pc.fill_null(pc.and_(web, pc.greater(chars, 0)), False)
     checks = {
         "long_url": pc.greater(pc.utf8_length(url), MAX_URL_CHARS),
-        "format": pc.match_substring_regex(url, _FORMAT),
+        "format": pc.replace_with_mask(usable, usable, pc.match_substring_regex(url.filter(usable), _FORMAT)),
         "short_caption": pc.less(chars, MIN_CAPTION_CHARS),
     }
-    usable = pc.fill_null(pc.and_(web, pc.greater(chars, 0)), False)
     flags = [pc.and_(usable, pc.fill_null(check, False)) for check in checks.values()]
     return pc.case_when(pc.make_struct(*flags), *checks)

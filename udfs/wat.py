@@ -3,10 +3,11 @@
 Format: https://github.com/commoncrawl/ia-web-commons (``ExtractingParseObserver``: of ``img`` it keeps ``src``,
 ``alt`` and ``title``, of ``html`` its language as a meta element ``HTML@/lang``, and no JSON-LD).
 
-What is read of a record stands below as types, which msgspec fills straight from its bytes. A record that is not of these
-types (a number for a text, NaN, half a surrogate pair, bytes that are no UTF-8, no JSON at all) is read anew by ``json``,
-and of it what fits. Tests hold the two to each other. They differ in whole numbers of over 4,300 digits, which Python
-refuses to convert, and which msgspec passes over.
+What is read of a record stands below as types, which msgspec fills straight from its bytes. Links are nearly all of a record,
+and most show no picture, so ``_links.c`` takes them out first where they are written as Common Crawl writes them. A record
+that is not of these types (a number for a text, NaN, half a surrogate pair, bytes that are no UTF-8, no JSON at all) is read
+anew by ``json``, and of it what fits. Tests hold the three to each other. They differ in whole numbers of over 4,300 digits,
+which Python refuses to convert, and which msgspec passes over.
 """
 
 from __future__ import annotations
@@ -15,13 +16,18 @@ import json
 from functools import cache
 from typing import Any, NamedTuple, get_args, get_origin
 
+import numpy as np
 from msgspec import MsgspecError, Struct, field
 from msgspec.json import Decoder
 from msgspec.structs import fields
 
+from .compiled import links as compiled
+from .pages import MAX_IMAGES
 from .signals.html_page import Page
 
+_SIGN = b"IMG@"
 _PICTURE = "IMG@/src"
+_TAKEN = "taken"  # the path of a link, by `_links.c`, that stands for those that it has taken out
 _LANGUAGE = ("html@/lang", "html@/xml:lang")
 
 
@@ -101,19 +107,52 @@ class Document(Struct, gc=False):
 _decode = Decoder(Document).decode
 
 
+class Pictures(NamedTuple):
+    """Those of a page, the first 10,000, as columns that need no objects in between.
+
+    Attributes:
+        count: how many the page shows.
+        urls, captions: in UTF-8, one after the other.
+        url_bytes, caption_bytes: the size of each, int32.
+    """
+
+    count: int
+    urls: bytes
+    url_bytes: bytes
+    captions: bytes
+    caption_bytes: bytes
+
+    @property
+    def rows(self) -> int:
+        """How many of them are here."""
+        return min(self.count, MAX_IMAGES)
+
+    @classmethod
+    def of(cls, links: list[Link]) -> Pictures:
+        """Those to which links lead."""
+        shown = links[:MAX_IMAGES]
+        return cls(len(links), *_column([link.url for link in shown]), *_column([link.alt for link in shown]))
+
+
+def _column(texts: list[str]) -> tuple[bytes, bytes]:
+    """Texts in UTF-8, half a surrogate pair replaced, and the size of each."""
+    encoded = [text.encode("utf-8", "replace") for text in texts]
+    return b"".join(encoded), np.array([len(text) for text in encoded], np.int32).tobytes()
+
+
 class Envelope(NamedTuple):
     """One page that shows pictures.
 
     Attributes:
         said: what its record says.
         metas: name, in lower case, and content of each meta element that has a name.
-        pictures: a link for each.
+        pictures: what it shows.
         licences: links with ``rel=license``.
     """
 
     said: Said
     metas: tuple[tuple[str, str], ...]
-    pictures: list[Link]
+    pictures: Pictures
     licences: list[Link]
 
     @property
@@ -169,13 +208,27 @@ def envelope(content: bytes) -> Envelope | None:
     Raises:
         ValueError: it shows pictures and cannot be read. Nothing else is raised, whatever the content.
     """
-    if b"IMG@" not in content:  # requests, records of the crawl itself, pages without pictures: most of a file
-        return None
     try:
-        found = page_of(_decode(content).said, content)
+        usual = _usual(content)
+        if usual is not None:
+            return page_of(*usual)
+        if _SIGN in content:
+            return page_of(_decode(content).said)
     except (MsgspecError, ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
-        found = None
-    return found or page_of(tolerant(content), content)
+        if _SIGN in content:
+            return page_of(tolerant(content))
+    return None  # requests, records of the crawl itself, pages without pictures
+
+
+def _usual(content: bytes) -> tuple[Said, Pictures] | None:
+    """A record without its pictures, and these; None if it is not written as usual."""
+    if compiled is None or (taken := compiled.pictures(content, MAX_IMAGES)) is None:
+        return None
+    said = _decode(taken[0]).said
+    links = said.payload.response.html.links
+    return (
+        (said, Pictures._make(taken[1:])) if links and links[0].path == _TAKEN else None
+    )  # or they were not the page's
 
 
 def tolerant(content: bytes) -> Said:
@@ -208,18 +261,21 @@ def _fields(kind: type[Struct]) -> list[tuple[str, str, Any]]:
     return [(found.name, found.encode_name, found.type) for found in fields(kind)]
 
 
-def page_of(said: Said, content: bytes) -> Envelope | None:
-    """The page of a record; None if it shows no pictures. ``said`` no longer holds its links then."""
+def page_of(said: Said, pictures: Pictures | None = None) -> Envelope | None:
+    """The page of a record; None if it shows no pictures. ``said`` no longer holds its links then.
+
+    Args: pictures: if they are no longer among its links.
+    """
     html = said.payload.response.html
-    links = [link for link in html.links if link.path == _PICTURE or link.rel]  # few of all
-    pictures = [link for link in links if link.path == _PICTURE]
+    links = html.links
     html.links = []  # pages wait to be a batch, and all their links need not
-    if not pictures:
+    if pictures is None:
+        pictures = Pictures.of([link for link in links if link.path == _PICTURE])
+    if not pictures.count:
         return None
     metas = tuple([(name, meta.content) for meta in html.head.metas if (name := meta.name.strip().lower())])
-    related = [link for link in links if link.rel] + html.head.links
-    licences = [link for link in related if "license" in link.rel.lower().split()]
-    return Envelope(said, metas, pictures, licences if licences and b"license" in content else [])
+    licences = [link for link in links + html.head.links if link.rel and "license" in link.rel.lower().split()]
+    return Envelope(said, metas, pictures, licences)
 
 
 def _listed(value: Any) -> list:

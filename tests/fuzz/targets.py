@@ -219,7 +219,7 @@ def wat_record(data: bytes) -> None:
             found = wat.envelope(content)
         except ValueError:
             continue
-        assert found is None or found.pictures
+        assert found is None or found.pictures.count
 
 
 def exchanged(data: bytes) -> None:

@@ -49,7 +49,8 @@ def wat(
         "WARC-Header-Metadata": {"WARC-Type": "response", "WARC-Date": DATE, "WARC-Target-URI": uri},
         "Payload-Metadata": {"HTTP-Response-Metadata": response, **other},
     }
-    return record("metadata", json.dumps({"Container": {"Filename": "x.warc.gz"}, "Envelope": envelope}).encode(), uri)
+    document = {"Container": {"Filename": "x.warc.gz"}, "Envelope": envelope}
+    return record("metadata", json.dumps(document, separators=(",", ":")).encode(), uri)
 
 
 def picture(url: str, alt: str | None = "some words about it") -> dict:

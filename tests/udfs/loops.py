@@ -5,12 +5,15 @@ from importlib import import_module
 
 import pytest
 
-from fairshard.udfs.compiled import loops
+from fairshard.udfs.compiled import links, loops
 
-needs_loops = pytest.mark.skipif(
-    loops is None and "CI" not in os.environ,
-    reason="_pixels.c was not compiled: no C compiler when fairshard was installed",
-)
+
+def _needs(module, source):
+    reason = f"{source} was not compiled: no C compiler when fairshard was installed"
+    return pytest.mark.skipif(module is None and "CI" not in os.environ, reason=reason)
+
+
+needs_loops, needs_links = _needs(loops, "_pixels.c"), _needs(links, "_links.c")
 
 with_and_without_loops = pytest.mark.parametrize(
     "compiled", [pytest.param(True, marks=needs_loops, id="compiled"), pytest.param(False, id="not compiled")]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loops import needs_links
 
 from fairshard.udfs import wat
+from fairshard.udfs.compiled import links as compiled
 
 LINKS = [
     {"path": "A@/href", "url": "/", "text": 'IMG@/src "quoted"'},
@@ -71,6 +74,20 @@ TURNED = st.lists(st.sampled_from(range(80)).flatmap(lambda at: OTHERS.map(lambd
 )
 
 
+def pictures(page: wat.Envelope) -> list[tuple[str, str]]:
+    """URL and text of each picture."""
+    found = page.pictures
+    assert len(found.url_bytes) == len(found.caption_bytes) == 4 * found.rows
+    columns = ((found.urls, found.url_bytes), (found.captions, found.caption_bytes))
+    ends = [np.cumsum(np.frombuffer(sizes, np.int32)) for _, sizes in columns]
+    texts = [
+        [data[end - size : end].decode() for end, size in zip(places, np.frombuffer(sizes, np.int32), strict=True)]
+        for places, (data, sizes) in zip(ends, columns, strict=True)
+    ]
+    assert [len(data) for data, _ in columns] == [places[-1] for places in ends]
+    return list(zip(*texts, strict=True))
+
+
 def told(read: Any) -> Any:
     """What an envelope tells, or that it cannot be read."""
     try:
@@ -79,19 +96,30 @@ def told(read: Any) -> Any:
         return "not read"
     return page and (
         page.url, page.date, page.status, page.headers, page.page, page.title, page.language,
-        [(link.url, link.alt) for link in page.pictures],
+        page.pictures.count, pictures(page),
     )  # fmt: skip
 
 
-@settings(max_examples=400)
+@pytest.fixture(scope="module", params=[pytest.param(True, marks=needs_links, id="compiled"), False])
+def way(request):
+    """Whether pictures are taken out by the compiled reader first."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.param:
+            patch.setattr(wat, "compiled", None)
+        yield request.param
+
+
+@settings(max_examples=600)
 @given(MUTATED | TURNED)
-def test_both_ways_to_read_a_record_tell_the_same(content):
+def test_all_ways_to_read_a_record_tell_the_same(way, content):
     if b"IMG@" in content:
-        assert told(lambda: wat.envelope(content)) == told(lambda: wat.page_of(wat.tolerant(content), content))
+        assert told(lambda: wat.envelope(content)) == told(lambda: wat.page_of(wat.tolerant(content)))
+    else:
+        assert wat.envelope(content) is None
 
 
 @pytest.mark.parametrize("content", RECORDS)
-def test_records_of_the_usual_types_need_no_json(content, monkeypatch):
+def test_records_of_the_usual_types_need_no_json(way, content, monkeypatch):
     monkeypatch.setattr(wat, "tolerant", lambda content: pytest.fail("read by json"))
     page = wat.envelope(content)
     assert page is not None
@@ -100,6 +128,94 @@ def test_records_of_the_usual_types_need_no_json(content, monkeypatch):
     assert page.page.metas == (("robots", "noai"), ("html@/lang", "de"))
     assert (page.page.licences, page.page.base) == ((("/by", "text/html"), ("/l", "")), "/b/")
     assert (page.title, page.language) == ("a page", "de")
-    assert [(link.url, link.alt) for link in page.pictures] == [
-        ("/a.jpg", "a boät \U0001f600"), ("https://b.example/b.jpg", "")
-    ]  # fmt: skip
+    assert pictures(page) == [("/a.jpg", "a boät \U0001f600"), ("https://b.example/b.jpg", "")]
+
+
+def compact(links: Any, **other: Any) -> bytes:
+    """A record as Common Crawl writes them, with other links."""
+    html = {"Head": HEAD, "Links": links, **other}
+    response = {**RESPONSE, "HTML-Metadata": html}
+    document = {"Envelope": {"Payload-Metadata": {"HTTP-Response-Metadata": response}, "WARC-Header-Metadata": ABOUT}}
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+PICTURE = {"path": "IMG@/src", "url": "/a.jpg", "alt": "a boat"}
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=80) | st.sampled_from(
+    ['"', "\\", "\n\t\b\f\r/", "\x00\x1f\x7f", "é", "\u2028", "\U0001f600", "x" * 64, 'x" ,"rel":"y']
+)
+
+
+@needs_links
+@given(st.lists(st.tuples(st.booleans(), TEXTS, TEXTS), min_size=1, max_size=6), st.booleans())
+def test_texts_of_any_kind_are_taken_out_as_json_has_them(given, escaped):
+    links = [
+        {"path": "IMG@/src", "url": url, "alt": alt} if shown else {"path": "A@/href", "url": url, "text": alt}
+        for shown, url, alt in given
+    ]
+    content = json.dumps(json.loads(compact(links)), ensure_ascii=escaped, separators=(",", ":")).encode()
+    assert compiled.pictures(content, 10_000)[1] == sum(shown for shown, _, _ in given)
+    page = wat.envelope(content)
+    assert (pictures(page) if page else []) == [(url, alt) for shown, url, alt in given if shown]
+
+
+UNUSUAL = {
+    "no links": [], "a null": [{**PICTURE, "alt": None}], "a number": [{**PICTURE, "width": 7}], "a list": [{**PICTURE, "x": []}],
+    "a picture with a rel": [{**PICTURE, "rel": "x"}], "no path": [{"url": "/a.jpg"}], "no object": ["IMG@/src"],
+    "half a pair": [{**PICTURE, "alt": "\ud800"}],
+}  # fmt: skip
+
+
+@needs_links
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_links_of_an_unusual_form_are_left_to_the_parser(kind):
+    assert compiled.pictures(compact(UNUSUAL[kind]), 10_000) is None
+
+
+@needs_links
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"path":"IMG', b'"path": "IMG'), (b'"alt"', b'"url"'), (b'"alt"', b'"al\\u0074"'), (b"IMG@", b"IMG\\u0040"),
+     (b"a boat", b"a\x01boat"), (b"a boat", b"a\xffboat"), (b"a boat", b"\xc0\xaf"), (b"a boat", b"\xed\xa0\x80"),
+     (b"a boat", b"\xf4\x90\x80\x80"), (b"a boat", b"\xe2\x82"), (b"a boat", b"\\x"), (b"a boat", b"\\u12"),
+     (b"a boat", b"\\ude00"), (b"a boat", b"\\ud83dx"), (b"}]}", b"},]}"), (b"}]}", b"}}]"), (b"}]}", b"}"), (b'"Links"', b'"L"')],
+)  # fmt: skip
+def test_bytes_of_an_unusual_form_are_left_to_the_parser(old, new):
+    content = compact([PICTURE])
+    assert compiled.pictures(content, 10_000) is not None
+    assert compiled.pictures(content.replace(old, new), 10_000) is None
+    for end in range(len(content)):  # it reads no byte beyond the last
+        taken = compiled.pictures(content[:end], 10_000)
+        assert taken is None or end > content.index(b"]", content.index(b'"Links"'))
+
+
+@needs_links
+def test_links_that_are_not_the_pages_are_not_taken_for_its():
+    for other in ({"Other": {"Links": [PICTURE]}}, {"Other": {"Links": []}}):
+        page = wat.envelope(compact([PICTURE], **other))
+        assert page is not None
+        assert pictures(page) == [("/a.jpg", "a boat")]
+    elsewhere = json.dumps({"Other": {"Links": [PICTURE]}}, separators=(",", ":")).encode()
+    assert compiled.pictures(elsewhere, 10_000) is not None
+    assert wat.envelope(elsewhere) is None
+
+
+def test_of_a_page_with_very_many_pictures_the_first_are_here(way):
+    page = wat.envelope(compact([{**PICTURE, "url": f"/{number}.jpg"} for number in range(10_003)]))
+    assert page is not None
+    assert page.pictures.count == 10_003
+    assert [url for url, _ in pictures(page)] == [f"/{number}.jpg" for number in range(10_000)]
+
+
+@needs_links
+def test_a_record_larger_than_the_usual_space_is_read():
+    page = wat.envelope(compact([{**PICTURE, "alt": "é" * 400_000}, PICTURE]))
+    assert page is not None
+    assert pictures(page) == [("/a.jpg", "é" * 400_000), ("/a.jpg", "a boat")]
+
+
+@needs_links
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="fewer than no pictures"):
+        compiled.pictures(b"{}", -1)
+    with pytest.raises(TypeError):
+        compiled.pictures("{}", 1)
