@@ -114,17 +114,15 @@ class _Waiting:
 
     def rows(self) -> tuple[pa.RecordBatch, pa.RecordBatch]:
         """The batch, and what is said about its rows."""
-        page = pa.array(np.repeat(np.arange(len(self.pages)), self._rows_of_pages()))
+        rows_of = [pictures.rows for pictures in self.pictures]
+        page = pa.array(np.repeat(np.arange(len(self.pages)), rows_of))
         told = dict(zip(_Page._fields, zip(*self.pages, strict=True), strict=True))
         names = {"reason": "reason", "url": "page_url", "title": "page_title", "language": "page_language"}
         columns = {names[name]: strings(told[name]).take(page) for name in names}
         _, urls, url_bytes, captions, caption_bytes = zip(*self.pictures, strict=True)
         url = self._absolute(_texts(urls, url_bytes), page, strings(told["root"]))
         columns |= {"url": url, "caption": _texts(captions, caption_bytes)}
-        return archived(self.first, columns), self._said()
-
-    def _rows_of_pages(self) -> list[int]:
-        return [pictures.rows for pictures in self.pictures]
+        return archived(self.first, columns), self._said(self.first + np.cumsum(rows_of) - rows_of)
 
     def _absolute(self, url: pa.Array, page: pa.Array, roots: pa.Array) -> pa.Array:
         """URLs of pictures, resolved. Most are absolute, or begin at the root of the host."""
@@ -137,9 +135,8 @@ class _Waiting:
         joined = pc.replace_with_mask(pc.binary_join_element_wise(root, given, ""), others, resolved)
         return pc.replace_with_mask(url, relative, joined)
 
-    def _said(self) -> pa.RecordBatch:
-        """What pages say about their pictures: all of it about each."""
-        starts = self.first + np.cumsum(self._rows_of_pages()) - self._rows_of_pages()
+    def _said(self, starts: np.ndarray) -> pa.RecordBatch:
+        """What pages say about their pictures: all of it about each. ``starts``: the first row of each page."""
         rows: list[dict] = []
         picks, pictures = [np.arange(0)], [np.arange(0)]
         for number, page in self.speaking.items():

@@ -1,5 +1,6 @@
 /* The pictures among the links of a WAT record, taken out of its JSON before a parser makes objects of them all. What is
-   not of the one form in which Common Crawl writes its links is left to the parser: the answer is None then. */
+   not of the one form in which Common Crawl writes its links is left to the parser: the answer is None then. Of links that
+   are not kept nobody asks whether their bytes are UTF-8. */
 
 #define _GNU_SOURCE /* memmem */
 #define PY_SSIZE_T_CLEAN
@@ -159,6 +160,8 @@ is_ascii(Place at, Place end)
 static int
 is_utf8(Place at, Place end)
 {
+    if (is_ascii(at, end))
+        return 1;
     while (at < end) {
         uint8_t first = *at++;
         if (first < 0x80)
@@ -205,7 +208,7 @@ static int
 added(Column *column, Py_ssize_t row, const Text *text)
 {
     uint8_t *start = column->bytes + column->size, *end = text == NULL ? start : unescaped(text, start);
-    if (end == NULL)
+    if (end == NULL || !is_utf8(start, end))
         return 0;
     column->sizes[row] = (int32_t)(end - start);
     column->size += end - start;
@@ -281,7 +284,7 @@ divided(Place start, Place end, Found *found)
         if (at == NULL || at >= end)
             return 0;
     } while (*at++ == ',');
-    if (at[-1] != ']' || !(is_ascii(first, at) || is_utf8(first, at)) || place_of_links(at, end) != NULL)
+    if (at[-1] != ']' || place_of_links(at, end) != NULL)
         return 0;
     found->rest[found->rest_size++] = ']';
     memcpy(found->rest + found->rest_size, at, (size_t)(end - at));

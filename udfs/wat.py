@@ -125,7 +125,7 @@ class Pictures(NamedTuple):
     @property
     def rows(self) -> int:
         """How many of them are here."""
-        return min(self.count, MAX_IMAGES)
+        return len(self.url_bytes) // 4
 
     @classmethod
     def of(cls, links: list[Link]) -> Pictures:
