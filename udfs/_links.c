@@ -23,7 +23,7 @@ typedef struct {
     int is_escaped;
 } Text;
 
-/* Bytes and where each text among them ends. */
+/* Texts one after the other, and the size of each. */
 typedef struct {
     uint8_t *bytes;
     Py_ssize_t size;
