@@ -128,11 +128,11 @@ def _add_warc(record: Record, rows: _Rows) -> None:
     page = pages.read(charset.decoded(body, message.header("content-type")), record.uri)
     terms = PageTerms(record.uri, message.status, message.headers, page.page, crawled(record.date))
     said = terms.said()
-    language = page.language or message.header("content-language")
+    _, language = pages.stated("", page.language or message.header("content-language"))
     first = rows.add([(image.url, image.caption) for image in page.images], (record.uri, page.title, language), said)
     for row, image in enumerate(page.images, first):
         if image.described != pages.NOTHING:
-            creator = next(iter(image.described.creators), None)
+            creator = next((name[: pages.MAX_TITLE_CHARS] for name in image.described.creators), None)
             rows.describe(row, licence_of(image.described), creator, terms.said_of(image.described))
     if page.cut or record.cut:
         rows.reject("page_cut")
@@ -146,7 +146,7 @@ def _no_page(record: Record, message: http_message.Message | None) -> str | None
         return "no_http"
     if not 200 <= message.status < 300:
         return "http_status"
-    if canonical_key(record.uri) is None:
+    if len(record.uri) > pages.MAX_URL_CHARS or canonical_key(record.uri) is None:
         return "bad_page_url"
     kind = message.header("content-type").partition(";")[0].strip().lower()
     is_html = kind in _HTML or (not kind and message.body.lstrip()[:1] == b"<")

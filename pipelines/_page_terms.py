@@ -138,7 +138,14 @@ def _refusal(metas: tuple[tuple[str, str], ...]) -> tuple[tuple[Evidence, str | 
 
 
 def licence_of(described: ImageObject) -> str | None:
-    """The one licence that is stated for a picture: SPDX id in lower case, or its URL. None if two contradict."""
+    """The one licence that is stated for a picture: SPDX id in lower case, or its URL. None if two contradict.
+
+    None also of a URL that is longer than any that leads to a licence: each picture of a page could repeat it.
+    """
     stated = {found.spdx or found.url for found in licence.of_image(described) if not found.offer}
     (only,) = stated if len(stated) == 1 else (None,)
-    return only if only is None or only.startswith(("http://", "https://", "cc")) else None
+    return (
+        only
+        if only and len(only) <= licence.MAX_BASE_CHARS and only.startswith(("http://", "https://", "cc"))
+        else None
+    )

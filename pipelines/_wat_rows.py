@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ..udfs import wat
 from ..udfs.arrow import pc
-from ..udfs.pages import MAX_IMAGES
+from ..udfs.pages import MAX_IMAGES, MAX_URL_CHARS, stated
 from ..udfs.signals.html_page import Page
 from ..udfs.signals.image_object import absolute
 from ..udfs.signals.licence import base_url
@@ -96,13 +96,14 @@ class _Waiting:
         """Rows for the pictures of a page."""
         url, base = page.url, page.base
         plain = _ON_PLAIN_HOST.match(url) if url.isascii() else None
-        if plain is None and canonical_key(url) is None:
+        if len(url) > MAX_URL_CHARS or (plain is None and canonical_key(url) is None):
             self.reject("bad_page_url")
             return
         if page.licences or not are_silent(page.metas, page.said.payload.response.headers):
             self.speaking[len(self.pages)] = page
         root = plain[1] if plain and not base else None
-        self._add(_Page(None, url, page.title or None, page.language or None, base, root), page.pictures)
+        title, language = stated(page.title, page.language)
+        self._add(_Page(None, url, title or None, language or None, base, root), page.pictures)
         if page.pictures.count > MAX_IMAGES:
             self.reject("page_cut")
 

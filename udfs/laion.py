@@ -33,6 +33,7 @@ def laion_reason(url: pa.Array, caption: pa.Array) -> pa.Array:
     if not pc.all(web).as_py():
         web = pc.match_substring_regex(url, _WEB)
     usable = pc.fill_null(pc.and_(web, pc.greater(chars, 0)), False)
+    # Formats are looked for where it matters alone, as that takes the longest.
     checks = {
         "long_url": pc.greater(pc.utf8_length(url), MAX_URL_CHARS),
         "format": pc.replace_with_mask(usable, usable, pc.match_substring_regex(url.filter(usable), _FORMAT)),

@@ -15,6 +15,12 @@ from .urls import canonical_key
 MAX_IMAGES = 10_000
 """Pictures of a page that are read; who shows more shows a list."""
 
+MAX_URL_CHARS = 8_192
+MAX_TITLE_CHARS = 1_000
+MAX_LANGUAGE_CHARS = 100
+MAX_DESCRIBED_CHARS = 10_000
+"""What is kept of texts that a page states once and each of its pictures repeats, so that no page fills memory."""
+
 # Where scripts that load pictures late keep what they will put into ``src``.
 _LATE = ("data-src", "data-original", "data-lazy-src", "data-lazy")
 _SETS = ("data-srcset", "data-lazy-srcset", "srcset")
@@ -71,7 +77,12 @@ def read(text: str, url: str) -> Shown:
     described = by_key(page.json_ld, base)
     images = tuple(_image(source, alt, base, described) for source, alt in seen.images[:MAX_IMAGES])
     cut = len(text) > MAX_BYTES or len(seen.images) > MAX_IMAGES
-    return Shown(page, seen.title, seen.language, images, cut)
+    return Shown(page, *stated(seen.title, seen.language), images, cut)
+
+
+def stated(title: str, language: str) -> tuple[str, str]:
+    """Title and language of a page, the title up to 1,000 characters. No tag of a language has over 100 (RFC 5646, 4.4)."""
+    return title[:MAX_TITLE_CHARS], language if len(language) <= MAX_LANGUAGE_CHARS else ""
 
 
 @dataclass
@@ -122,4 +133,4 @@ def largest(srcset: str) -> str:
 def _image(source: str, alt: str, base: str, described: dict[str, ImageObject]) -> Image:
     url = absolute(base, source) if source else ""
     about = described.get(canonical_key(url) or "", NOTHING) if described else NOTHING
-    return Image(url, alt or about.caption, about)
+    return Image(url, alt or about.caption[:MAX_DESCRIBED_CHARS], about)

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from warc_files import html, packed, page, picture, record, wat
+from warc_files import URI, html, packed, page, picture, record, wat
 
-from fairshard.pipelines import _archives, _gate, _warc, ingest
+from fairshard.pipelines import _archives, _gate, _warc, _wat_rows, ingest
 from fairshard.pipelines._raw import SourceFile
 from fairshard.pipelines._store import Store
 from fairshard.pipelines.cli import main
@@ -379,6 +379,48 @@ def test_more_pictures_than_a_page_can_have(tmp_path):
     for data, name in ((html(many), "a.warc"), (wat(links), "a.wat")):
         found, counts = read(tmp_path, data, name)
         assert (len(found), counts) == (10_000, {"page_cut": 1})
+
+
+LONG = "x" * 400_000
+
+
+@pytest.mark.parametrize("where", ["title", "language", "base", "caption", "creator", "licence"])
+@pytest.mark.parametrize("kind", ["warc", "wat"])
+def test_what_a_page_states_once_does_not_fill_memory_for_each_of_its_pictures(tmp_path, kind, where):
+    given = {
+        name: LONG if name == where else "" for name in ("title", "language", "base", "caption", "creator", "licence")
+    }
+    if kind == "wat":
+        metas = [{"name": "html@/lang", "content": given["language"]}]
+        data = wat([picture("1.jpg", "")] * 10_000, metas, title=given["title"], base=given["base"])
+    else:
+        about = {"@type": "ImageObject", "contentUrl": f"{URI}1.jpg", "caption": given["caption"], "name": "a"}
+        about |= {"creator": {"name": given["creator"]}, "license": f"https://l.example/{given['licence']}"}
+        head = f"<title>{given['title']}</title><base href='{given['base']}'>"
+        data = html(
+            f"<html lang='{given['language']}'>{head}<script type=application/ld+json>{json.dumps(about)}</script>"
+            + "<img src=1.jpg>" * 10_000
+        )
+    (tmp_path / f"a.{kind}").write_bytes(data)
+    batches = [batch for batch, _ in _archives.read(SourceFile("a", str(tmp_path / f"a.{kind}"), kind, ""))]
+    assert sum(batch.num_rows for batch in batches) == 10_000
+    assert sum(batch.nbytes for batch in batches) < 200_000_000
+
+
+@pytest.mark.parametrize("kind", ["warc", "wat"])
+def test_a_page_with_a_very_long_url_is_set_aside(tmp_path, kind):
+    uri = URI + "x" * 9_000
+    data = html(page("1.jpg"), uri=uri) if kind == "warc" else wat([picture("1.jpg")], uri=uri)
+    assert read(tmp_path, data, f"a.{kind}") == ([], {"bad_page_url": 1})
+
+
+@pytest.mark.parametrize("limit", ["_BATCH_ROWS", "_BATCH_BYTES"])
+def test_small_batches_give_the_same_rows(tmp_path, monkeypatch, limit):
+    data = packed(*(wat([picture(f"{n}-{k}.jpg") for k in range(3)]) for n in range(5)))
+    whole = read(tmp_path, data, "a.wat.gz")
+    monkeypatch.setattr(_wat_rows, limit, 4)
+    assert read(tmp_path, data, "b.wat.gz") == whole
+    assert len(whole[0]) == 15
 
 
 CHARSETS = {
