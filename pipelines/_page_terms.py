@@ -21,7 +21,8 @@ from ._headers import HEADERS, licence_links, said_in_headers
 from ._said import AGENT, Said
 
 _FILES_SHOWN = 4
-_META_NAMES = frozenset({"robots", AGENT, tdmrep.RESERVATION, tdmrep.POLICY})
+META_NAMES = frozenset({"robots", AGENT, tdmrep.RESERVATION, tdmrep.POLICY})
+"""Meta elements that may say something."""
 _TERMS_IN = HEADERS | {link_header.HEADER.lower()}
 _TDM = frozenset({tdmrep.RESERVATION, tdmrep.POLICY})
 _UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
@@ -62,7 +63,7 @@ class PageTerms:
                 yield replace(said, scope="page", hop=None)
 
     def _in_metas(self) -> Iterator[Said]:
-        metas = tuple((name, content) for name, content in self.page.metas if name in _META_NAMES)
+        metas = tuple((name, content) for name, content in self.page.metas if name in META_NAMES)
         if not metas:
             return
         for evidence, only_if in _refusal(metas):
@@ -107,10 +108,9 @@ class PageTerms:
         return Said(replace(evidence, source=f"{evidence.source} of {self.url}"), self.at, scope, only_if=only_if)
 
 
-def are_silent(metas: Sequence[tuple[str, str]], headers: Iterable[str]) -> bool:
-    """Whether meta elements, and headers by their names, say nothing. Of most pages that is soon known."""
-    known = tuple([meta for meta in metas if meta[0] in _META_NAMES])
-    return _TERMS_IN.isdisjoint(map(str.lower, headers)) and not (known and _speak(known))
+def are_silent(metas: tuple[tuple[str, str], ...], headers: Iterable[str]) -> bool:
+    """Whether meta elements, and headers by their names, say nothing, as those of most pages."""
+    return _TERMS_IN.isdisjoint(map(str.lower, headers)) and not (metas and _speak(metas))
 
 
 @lru_cache(maxsize=4_096)

@@ -68,11 +68,12 @@ def archived(first: int, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
     Args:
         columns: string[n] each: ``url``, ``caption``, ``reason`` where there is one already, and what else is known.
     """
-    url, caption = columns["url"], columns["caption"]
+    url, reason = columns["url"], columns["reason"]
+    lost = laion_reason(url, columns["caption"])
     known = {
         **columns,
         "source_row": pa.array(np.arange(first, first + len(url))),
-        "reason": pc.coalesce(columns["reason"], laion_reason(url, caption)),
+        "reason": pc.coalesce(reason, lost) if reason.null_count < len(reason) else lost,
     }
     given = [known[name.name].cast(name.type) if name.name in known else pa.nulls(len(url), name.type) for name in RAW]
     return pa.RecordBatch.from_arrays(given, schema=RAW)

@@ -18,13 +18,14 @@ from ..udfs.signals.html_page import Page
 from ..udfs.signals.image_object import absolute
 from ..udfs.signals.licence import base_url
 from ..udfs.urls import canonical_key
-from ._page_terms import PageTerms, are_silent, crawled
+from ._page_terms import META_NAMES, PageTerms, are_silent, crawled
 from ._raw import SAID, archived, strings
 from ._warc import records
 
 _BATCH_ROWS = 16_384
 _BATCH_BYTES = 256 << 20
 _MAX_JSON_BYTES = 64 << 20
+_METAS = META_NAMES | wat.LANGUAGE
 
 # A page on a host of which no parser changes or refuses a character, and what its "/" leads to.
 _ON_PLAIN_HOST = re.compile(r"(https?://(?:(?!xn)[a-z0-9-]+\.)*(?!xn)[a-z][a-z0-9-]*)(?:[/?#]|\Z)")
@@ -99,10 +100,11 @@ class _Waiting:
         if len(url) > MAX_URL_CHARS or (plain is None and canonical_key(url) is None):
             self.reject("bad_page_url")
             return
-        if page.licences or not are_silent(page.metas, page.said.payload.response.headers):
+        metas = page.metas_of(_METAS)
+        if page.licences or not are_silent(metas, page.response.headers):
             self.speaking[len(self.pages)] = page
         root = plain[1] if plain and not base else None
-        title, language = stated(page.title, page.language)
+        title, language = stated(page.title, next((text for name, text in metas if name in wat.LANGUAGE), ""))
         self._add(_Page(None, url, title or None, language or None, base, root), page.pictures)
         if page.pictures.count > MAX_IMAGES:
             self.reject("page_cut")
@@ -176,4 +178,4 @@ def _base(page_url: str, base: str) -> tuple[str, str]:
 
 
 def _terms(page: wat.Envelope) -> PageTerms:
-    return PageTerms(page.url, page.status, page.headers, page.page, crawled(page.date))
+    return PageTerms(page.url, page.status, page.headers, page.page(META_NAMES), crawled(page.date))

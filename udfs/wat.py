@@ -13,6 +13,7 @@ which Python refuses to convert, and which msgspec passes over.
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from functools import cache
 from typing import Any, NamedTuple, get_args, get_origin
 
@@ -28,7 +29,8 @@ from .signals.html_page import Page
 _SIGN = b"IMG@"
 _PICTURE = "IMG@/src"
 _TAKEN = "taken"  # the path of a link, by `_links.c`, that stands for those that it has taken out
-_LANGUAGE = ("html@/lang", "html@/xml:lang")
+LANGUAGE = frozenset({"html@/lang", "html@/xml:lang"})
+"""Names of the meta elements that state the language of a page."""
 
 
 class Link(Struct, gc=False):
@@ -144,62 +146,44 @@ class Envelope(NamedTuple):
     """One page that shows pictures.
 
     Attributes:
-        said: what its record says.
-        metas: name, in lower case, and content of each meta element that has a name.
+        url: of the page; empty if the record does not say.
+        title, base: as the page states them; likewise.
+        date: when the response was crawled; likewise.
+        metas: its meta elements.
         pictures: what it shows.
         licences: links with ``rel=license``.
+        response: what the record says of it.
     """
 
-    said: Said
-    metas: tuple[tuple[str, str], ...]
+    url: str
+    title: str
+    base: str
+    date: str
+    metas: list[Meta]
     pictures: Pictures
     licences: list[Link]
+    response: Http
 
-    @property
-    def url(self) -> str:
-        """Of the page; empty if the record does not say."""
-        return self.said.about.uri
-
-    @property
-    def title(self) -> str:
-        """As the page states it; empty if it does not."""
-        return self.said.payload.response.html.head.title
-
-    @property
-    def base(self) -> str:
-        """Target of its ``base`` element; likewise."""
-        return self.said.payload.response.html.head.base
-
-    @property
-    def language(self) -> str:
-        """As the page states it; likewise."""
-        for name, text in self.metas:
-            if name in _LANGUAGE:
-                return text
-        return ""
-
-    @property
-    def date(self) -> str:
-        """When the response was crawled; likewise."""
-        return self.said.about.date
+    def metas_of(self, names: Container[str]) -> tuple[tuple[str, str], ...]:
+        """Name, in lower case, and content of the meta elements of some names."""
+        return tuple([(name, meta.content) for meta in self.metas if (name := meta.name.strip().lower()) in names])
 
     @property
     def status(self) -> int:
         """Of the response; 0 if the record does not say."""
-        text = self.said.payload.response.message.status
+        text = self.response.message.status
         return int(text) if len(text) == 3 and text.isascii() and text.isdigit() else 0
 
     @property
     def headers(self) -> list[tuple[str, str]]:
         """Name and value of each line of the response, repeats kept."""
-        given = self.said.payload.response.headers
-        return [(name, value) for name, values in given.items() for value in _listed(values)]
+        given = self.response.headers.items()
+        return [(name, value) for name, values in given for value in _listed(values)]
 
-    @property
-    def page(self) -> Page:
-        """Its HTML, as far as the record tells of it."""
+    def page(self, names: Container[str]) -> Page:
+        """Its HTML, as far as the record tells of it, with the meta elements of some names."""
         licences = tuple((link.url, link.type.partition(";")[0].lower()) for link in self.licences)
-        return Page(self.metas, licences, (), self.base)
+        return Page(self.metas_of(names), licences, (), self.base)
 
 
 def envelope(content: bytes) -> Envelope | None:
@@ -266,16 +250,15 @@ def page_of(said: Said, pictures: Pictures | None = None) -> Envelope | None:
 
     Args: pictures: if they are no longer among its links.
     """
-    html = said.payload.response.html
-    links = html.links
-    html.links = []  # pages wait to be a batch, and all their links need not
+    about, response = said.about, said.payload.response
+    links, head = response.html.links, response.html.head
+    response.html.links = []  # pages wait to be a batch, and all their links need not
     if pictures is None:
         pictures = Pictures.of([link for link in links if link.path == _PICTURE])
     if not pictures.count:
         return None
-    metas = tuple([(name, meta.content) for meta in html.head.metas if (name := meta.name.strip().lower())])
-    licences = [link for link in links + html.head.links if link.rel and "license" in link.rel.lower().split()]
-    return Envelope(said, metas, pictures, licences)
+    licences = [link for link in links + head.links if link.rel and "license" in link.rel.lower().split()]
+    return Envelope(about.uri, head.title, head.base, about.date, head.metas, pictures, licences, response)
 
 
 def _listed(value: Any) -> list:

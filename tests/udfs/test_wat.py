@@ -74,6 +74,9 @@ TURNED = st.lists(st.sampled_from(range(80)).flatmap(lambda at: OTHERS.map(lambd
 )
 
 
+METAS = {"robots", *wat.LANGUAGE}
+
+
 def pictures(page: wat.Envelope) -> list[tuple[str, str]]:
     """URL and text of each picture."""
     found = page.pictures
@@ -95,7 +98,7 @@ def told(read: Any) -> Any:
     except ValueError:
         return "not read"
     return page and (
-        page.url, page.date, page.status, page.headers, page.page, page.title, page.language,
+        page.url, page.date, page.status, page.headers, page.page(METAS), page.title,
         page.pictures.count, pictures(page),
     )  # fmt: skip
 
@@ -125,9 +128,10 @@ def test_records_of_the_usual_types_need_no_json(way, content, monkeypatch):
     assert page is not None
     assert (page.url, page.date, page.status) == ("https://a.example/", "2026-01-02T03:04:05Z", 200)
     assert page.headers == [("Server", "x"), ("X-Robots-Tag", "noai"), ("X-Robots-Tag", "all"), ("Link", "</t>")]
-    assert page.page.metas == (("robots", "noai"), ("html@/lang", "de"))
-    assert (page.page.licences, page.page.base) == ((("/by", "text/html"), ("/l", "")), "/b/")
-    assert (page.title, page.language) == ("a page", "de")
+    assert page.metas_of(METAS) == page.page(METAS).metas == (("robots", "noai"), ("html@/lang", "de"))
+    assert page.metas_of(wat.LANGUAGE) == (("html@/lang", "de"),)
+    assert (page.page(()).licences, page.page(()).base) == ((("/by", "text/html"), ("/l", "")), "/b/")
+    assert page.title == "a page"
     assert pictures(page) == [("/a.jpg", "a boät \U0001f600"), ("https://b.example/b.jpg", "")]
 
 
