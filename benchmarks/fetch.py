@@ -19,14 +19,14 @@ img2dataset ``download()`` in two processes with sha256 to WebDataset shards, an
             in a pool of two processes; and the same of the originals, PDQ in eight orientations, which is what
             fairshard stores (timed on every tenth and scaled).
 
-Measured on two quiet cores, medians of three runs in seconds: fairshard to fingerprints and tars 12.1, to released
-shards 13.4, to the release 14.5; img2dataset alone 20.5, with the loop 30.9, with two hashing processes 28.8, with the
-originals' hashes 75. So fairshard is 2.6 times as fast as the peer (2.2, 2.6 and 3.0 in three runs), to released shards
-2.3 times (2.0 to 2.7), to the release 2.1 times (1.9 to 2.5); against two hashing processes 2.4, 2.2 and 2.0 times. In
-one run each, over TLS 14.5 against 50.0, 3.45 times (to the release 2.8), and 8,000 pictures of 64 px on one core 11.4
-against 47.7 of img2dataset alone, 4.2 times. ``--dihedral`` cost 0.7 s in an earlier run. What limits it is pixels: of some 4.7 ms of CPU
-a picture, by a profile of one process, decoding takes 1.2, shrinking 0.6, encoding 0.4, PDQ 0.5, pHash 0.4, colours
-0.3, file hashes 0.1; requests, evidence, rows and the interpreter the rest.
+Measured on two cores, medians of three runs in seconds: fairshard to fingerprints and tars 11.4, to released shards 13.0,
+to the release 14.3; img2dataset alone 25.0, with the loop 36.6, with two hashing processes 33.7, with the originals'
+hashes 83. So fairshard is 3.4 times as fast as the peer (3.1, 3.4 and 3.7 in three runs; medians of two other calls were
+3.1 and 3.5), to released shards 3.0 times (2.8 to 3.2), to the release 2.7 times (2.5 to 2.9); against two hashing
+processes 3.2, 2.8 and 2.5 times. Over TLS 11.7 against 42.8, 3.8 times (3.3 to 3.9; another call 4.1), and
+4,000 pictures of 64 px on one core 5.1 against 25.3 of img2dataset alone, 5.2 times (3.8 to 5.4). What limits it is
+pixels: of some 3.8 ms of CPU a picture beyond the start, decoding, shrinking, encoding and hashing take 2.3; requests,
+evidence, rows and the interpreter the rest.
 """
 
 from __future__ import annotations

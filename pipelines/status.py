@@ -37,7 +37,10 @@ def status(work_dir: str, now: datetime | None = None) -> dict[str, Any]:
         ReleaseError: the folder is no work directory.
     """
     store, now = Store(work_dir), now or datetime.now(UTC)
-    holder, said = store.holder(), read_state(store)
+    try:
+        holder, said = store.holder(), read_state(store)
+    except NotADirectoryError:
+        raise _no_work(work_dir) from None
     marks = {stage: store.marks(stage) for stage in STAGES}
     if said is None and not holder and not any(marks.values()):
         raise _no_work(work_dir)
@@ -62,6 +65,8 @@ def _no_work(work_dir: str) -> ReleaseError:
         found = "is a release, not a work directory"
     elif not release.fs.exists(release.base):
         found = "does not exist"
+    elif release.fs.isfile(release.base):
+        found = "is a file"
     else:
         found = "is empty" if not release.files() else "holds no run of fairshard"
     return ReleaseError(work_dir, found, "the work_dir of a job that has been run", f"To begin one: {GO_ON}")

@@ -161,6 +161,15 @@ def test_what_is_no_work_directory_is_refused(tmp_path, files, words, verb):
     assert sorted(path.name for path in folder.glob("*")) == sorted(files or [])
 
 
+@pytest.mark.parametrize("verb", ["status", "gc"])
+def test_a_config_in_place_of_its_work_directory_is_refused(tmp_path, verb):
+    config = tmp_path / "job.yaml"
+    config.write_text("work_dir: work\n")
+    found = CliRunner().invoke(main, [verb, str(config)])
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert f"fairshard: {config}: is a file; expected the work_dir of a job" in found.stderr
+
+
 @pytest.mark.parametrize("damage", [b"{", b"[]", b"{}", b"\xff"])
 def test_a_damaged_state_is_named_and_stops_no_run(store, damage):
     commit(store, "ingest")
