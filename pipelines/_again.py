@@ -18,12 +18,13 @@ from ._store import Mark, Store
 
 _FILE = "again.json"
 
-# By class of ``--retry``: the codes of ``image.error`` that belong to it. Those of addresses that are refused, and of
-# pictures that came whole, belong to none: asking again would give the same.
+# By class of ``--retry``: the codes of ``image.error`` that belong to it. Those of addresses and credentials that are
+# refused, and of pictures that came whole, belong to none: asking again would give the same. What ports are refused is
+# for the config to say, and it may say otherwise by now.
 CLASSES: dict[str, frozenset[str]] = {
     **{
         code: frozenset({code})
-        for code in ("timeout", "dns", "connect", "tls", "truncated", "bad_response", "host_down")
+        for code in ("timeout", "dns", "connect", "tls", "truncated", "bad_response", "host_down", "refused_port")
     },
     "redirect": frozenset({"redirect_loop", "too_many_redirects"}),
     "4xx": frozenset(f"http_{status}" for status in range(400, 500)),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from ._connect import Failure, failures
+from ._connect import WEB_PORTS, Bounds, Failure, failures
 from ._politeness import Manners
 
 _LOOK_AFTER_S = 0.5
@@ -24,6 +24,8 @@ class HttpOptions(Manners):
         user_agent: product token first; robots.txt is honoured under it.
         proxy: HTTP proxy for all requests, ``http://host:port``. The environment's proxies are not used.
         allow_private: permit addresses that are not public (an intranet, a test).
+        ports: that may be asked, be it after redirects; None: ``WEB_PORTS``, and with ``allow_private`` any. The
+            proxy's own may be any.
         concurrency: requests at once in one ``get_all``, and as many single ``get``s.
         connect_timeout_s: bound on name lookup, connection and TLS handshake together.
         total_timeout_s: bound on one attempt, all hops, from connecting to the last byte; waiting for a turn
@@ -37,12 +39,19 @@ class HttpOptions(Manners):
     user_agent: str = "fairshard/0.1 (image-text dataset curation; honours robots.txt as 'fairshard')"
     proxy: str | None = None
     allow_private: bool = False
+    ports: tuple[int, ...] | None = None
     concurrency: int = 64
     connect_timeout_s: float = 10.0
     total_timeout_s: float = 30.0
     max_bytes: int = 20_000_000
     max_redirects: int = 5
     retries: int = 2
+
+    @property
+    def bounds(self) -> Bounds:
+        """What may be asked for."""
+        unset = None if self.allow_private else WEB_PORTS
+        return Bounds(self.allow_private, self.proxy is not None, unset if self.ports is None else self.ports)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +114,9 @@ class Fetched:
         hops: the responses of the last attempt's redirect chain in order; empty where nothing answered.
         body: decoded bytes; empty unless ``error`` is None.
         error: None for a complete 2xx response, else ``http_404`` and so on, timeout, dns, connect, tls,
-            refused_address, unsupported_scheme, bad_url, too_large, redirect_loop, too_many_redirects,
-            truncated, bad_response, stopped; or, if it was not asked for (see ``Host``), host_down, crawl_delay,
-            pause, wait, network.
+            refused_address, refused_port, credentials, unsupported_scheme, bad_url, too_large, redirect_loop,
+            too_many_redirects, truncated, bad_response, stopped; or, if it was not asked for (see ``Host``),
+            host_down, crawl_delay, pause, wait, network.
         detail: the error for people.
         attempts: how often the chain was begun.
         elapsed_s: time spent in exchanges, waiting for turns left out.

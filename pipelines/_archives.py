@@ -23,15 +23,22 @@ from ._said import Said
 from ._warc import TYPES, Record, records
 
 _BATCH_ROWS = 16_384
+_BATCH_BYTES = 128 << 20
+_SAID_BYTES = 4_000  # one statement about one picture, at most
 _MAX_BLOCK_BYTES = http_message.MAX_HEAD_BYTES + MAX_BYTES
 _HTML = ("text/html", "application/xhtml+xml")
 
 _LOOK_AHEAD = 100
 
 
-def holds_records(path: str) -> bool:
-    """Whether a file is a WARC file at all: whether one of its first records can be read."""
-    return any(record.kind for record in islice(records(path, TYPES, 0), _LOOK_AHEAD))
+def kinds_of(path: str) -> set[str]:
+    """The formats that a file may be of, by its first records: ``wat``, ``warc``, or neither; empty if it holds no record."""
+    found = set()
+    for record in islice(records(path, TYPES, 1), _LOOK_AHEAD):
+        if record.kind:
+            is_json = record.kind == "metadata" and record.content == b"{"
+            found.add("wat" if is_json else "warc" if record.kind == "response" else "neither")
+    return found
 
 
 def read(file: SourceFile) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
@@ -45,7 +52,7 @@ def read(file: SourceFile) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
         return
     rows = _Rows()
     for _ in _warc_pages(file.path, rows):
-        if len(rows.url) >= _BATCH_ROWS:
+        if len(rows.url) >= _BATCH_ROWS or rows.bytes >= _BATCH_BYTES:
             yield rows.taken()
     if rows.url:
         yield rows.taken()
@@ -62,6 +69,7 @@ class _Rows:
     page: list[tuple[str | None, ...]] = field(default_factory=list)
     own: dict[int, tuple[str | None, str | None]] = field(default_factory=dict)
     said: list[dict[str, Any]] = field(default_factory=list)
+    bytes: int = 0
 
     def reject(self, reason: str) -> None:
         """A row for what is no picture."""
@@ -70,6 +78,7 @@ class _Rows:
     def add(self, shown: list[tuple[str, str]], page: tuple[str, str, str], said: list[Said]) -> int:
         """Rows for the pictures of a page: URL, title and language of it, and what it says. Returns the first row."""
         first = len(self.url)
+        self.bytes += len(shown) * (sum(map(len, page)) + len(said) * _SAID_BYTES)
         self._add(shown, tuple(text or None for text in page), None)
         if said:
             rows = [one.row(0) for one in said]
@@ -86,6 +95,7 @@ class _Rows:
         for url, caption in shown:
             self.url.append(url)
             self.caption.append(caption)
+        self.bytes += sum(len(url) + len(caption) for url, caption in shown)
         self.reason += [reason] * len(shown)
         self.page += [page] * len(shown)
 
@@ -124,9 +134,10 @@ def _add_warc(record: Record, rows: _Rows) -> None:
     if reason is not None or message is None:
         rows.reject(reason or "no_http")
         return
-    body = http_message.unpacked(message, MAX_BYTES + 1)
+    body, is_whole = http_message.unpacked(message, MAX_BYTES)
     page = pages.read(charset.decoded(body, message.header("content-type")), record.uri)
-    terms = PageTerms(record.uri, message.status, message.headers, page.page, crawled(record.date))
+    cut = page.cut or record.cut or record.truncated or not is_whole
+    terms = PageTerms(record.uri, message.status, message.headers, page.page, crawled(record.date), cut)
     said = terms.said()
     _, language = pages.stated("", page.language or message.header("content-language"))
     first = rows.add([(image.url, image.caption) for image in page.images], (record.uri, page.title, language), said)
@@ -134,7 +145,7 @@ def _add_warc(record: Record, rows: _Rows) -> None:
         if image.described != pages.NOTHING:
             creator = next((name[: pages.MAX_TITLE_CHARS] for name in image.described.creators), None)
             rows.describe(row, licence_of(image.described), creator, terms.said_of(image.described))
-    if page.cut or record.cut:
+    if cut or page.more:
         rows.reject("page_cut")
 
 

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -23,6 +23,11 @@ RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 KEEP_ALIVE_S = 15.0
 _DNS_CACHE_S = 300
 _DETAIL_CHARS = 300
+
+WEB_PORTS = (80, 443, 8080, 8443)
+"""What is asked where a config names no ports: those that web servers for everybody listen at. A crawler that any list
+can point at port 25 or 6379 of other people's machines is a tool for attacks."""
+_PORT_OF = {"http:": 80, "https:": 443}
 
 # aiohappyeyeballs may merge the errors of several addresses into a plain OSError; the errno survives, and no
 # operating system has a negative one.
@@ -48,6 +53,23 @@ class Failure(Exception):
         super().__init__(code, self.detail)
 
 
+class Bounds(NamedTuple):
+    """What may be asked for.
+
+    Attributes:
+        allow_private: permit addresses that are not public.
+        by_name: also refuse names that mean this machine (``localhost``), since a proxy will resolve them.
+        ports: that may be asked; None: any.
+    """
+
+    allow_private: bool = False
+    by_name: bool = False
+    ports: Collection[int] | None = WEB_PORTS
+
+
+_PUBLIC = Bounds()
+
+
 class Target(NamedTuple):
     """A URL that may be asked for: as text, as aiohttp wants it, and its host without final dot."""
 
@@ -56,18 +78,17 @@ class Target(NamedTuple):
     host: str
 
 
-def target(url: str, base: str | None = None, *, allow_private: bool = False, by_name: bool = False) -> Target:
+def target(url: str, base: str | None = None, bounds: Bounds = _PUBLIC) -> Target:
     """Parse a URL, or a Location relative to ``base``, and refuse what must not be asked for.
 
     Args:
-        url: by the WHATWG standard, so ``http://2130706433/`` is 127.0.0.1 here as in a browser. User,
-            password and fragment are dropped.
+        url: by the WHATWG standard, so ``http://2130706433/`` is 127.0.0.1 here as in a browser. Its fragment is
+            dropped.
         base: the URL that redirected here.
-        allow_private: permit addresses that are not public.
-        by_name: also refuse names that mean this machine (``localhost``), since a proxy will resolve them.
+        bounds: of what may be asked for.
 
     Raises:
-        Failure: ``bad_url``, ``unsupported_scheme`` or ``refused_address``.
+        Failure: ``bad_url``, ``unsupported_scheme``, ``credentials``, ``refused_address`` or ``refused_port``.
 
     Source: WHATWG URL Standard, section 4; RFC 6761, section 6.3 (localhost).
     """
@@ -75,16 +96,20 @@ def target(url: str, base: str | None = None, *, allow_private: bool = False, by
         parsed = ada_url.URL(url, base)
         href = parsed.href
         if not href.startswith(("http://", "https://")):
-            raise Failure("unsupported_scheme", href)
-        if "@" in href or "#" in href:
-            parsed.username = parsed.password = parsed.hash = ""
+            raise Failure("unsupported_scheme", _shown(href))
+        if "@" in href and (parsed.username or parsed.password):
+            raise Failure("credentials", "has a user name or password, which are nobody's to use; remove them")
+        if "#" in href:
+            parsed.hash = ""
             href = parsed.href.removesuffix("#")
         host = parsed.hostname.rstrip(".")
         built = URL(href, encoded=True)
     except (ValueError, AttributeError) as error:
-        raise Failure("bad_url", url) from error
-    if not allow_private:
-        _refuse_private(host, parsed.host_type != ada_url.HostType.DEFAULT, by_name)
+        raise Failure("bad_url", _shown(url)) from error
+    if not bounds.allow_private:
+        _refuse_private(host, parsed.host_type != ada_url.HostType.DEFAULT, bounds.by_name)
+    if bounds.ports is not None:
+        _refuse_port(int(parsed.port or _PORT_OF[parsed.protocol]), bounds.ports)
     return Target(href, built, host)
 
 
@@ -94,6 +119,16 @@ def _refuse_private(host: str, is_address: bool, by_name: bool) -> None:
         reason = "loopback"
     if reason:
         raise Failure("refused_address", f"{host} is {reason}")
+
+
+def _refuse_port(port: int, ports: Collection[int]) -> None:
+    if port not in ports:
+        raise Failure("refused_port", f"port {port} is not one of fetch.ports ({', '.join(map(str, ports))})")
+
+
+def _shown(url: str) -> str:
+    """A URL to quote: what stands before an @ may be a password."""
+    return url.rpartition("@")[2]
 
 
 def url_host(url: str) -> str:

@@ -115,7 +115,9 @@ class Asker:
 
 def _row(fetched: Fetched) -> dict[str, Any]:
     is_whole = fetched.error is None
-    status = fetched.status if is_whole or (fetched.error or "").startswith("http_") else 0
+    # A 2xx that is not whole, such as a part (206), is no answer: it would be read as a file that says nothing.
+    stands = is_whole or ((fetched.error or "").startswith("http_") and not 200 <= fetched.status < 300)
+    status = fetched.status if stands else 0
     return {
         "url": fetched.url,
         "final_url": fetched.final_url if fetched.hops else None,

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from functools import partial
 
 from ..schemas.errors import ConfigError
+from ..udfs.urls import canonical_key
 from ._answer import Fetched, Hop, HttpOptions, Request, hop_of, read_body
 from ._connect import RETRIED_STATUSES, Failure, Target, failures, target, url_host
 from ._headers import REDIRECTS
@@ -54,11 +55,9 @@ class Client:
             ConfigError: a proxy that is no http(s) URL.
         """
         self.options = options or HttpOptions()
-        if self.options.proxy:
-            try:
-                target(self.options.proxy, allow_private=True)
-            except Failure as error:
-                raise ConfigError("proxy", self.options.proxy, "http://host:port") from error
+        proxy = self.options.proxy
+        if proxy and canonical_key(proxy) is None:  # what stands before an @ may be a password
+            raise ConfigError("proxy", proxy.rpartition("@")[2], "http://host:port")
         bound = self.options.max_bytes_per_s
         self.hosts = beside.hosts if beside else Hosts(self.options)
         self.pace = beside.pace if beside else Pace(bound) if bound else None
@@ -282,8 +281,7 @@ class Client:
         return onward
 
     def _target(self, url: str, base: str | None = None) -> Target:
-        options = self.options
-        return target(url, base, allow_private=options.allow_private, by_name=options.proxy is not None)
+        return target(url, base, self.options.bounds)
 
 
 async def _begin(host: Host, places: asyncio.Semaphore) -> None:

@@ -80,7 +80,7 @@ def plan(config: str, policy: str | None, changes: dict[str, Any], as_json: bool
               help="With --only fetch: fetch this partition alone, such as 0003. May be repeated.")  # fmt: skip
 @click.option("--retry", metavar="CLASSES",
               help="Ask again for what failed so: timeout, dns, connect, tls, truncated, bad_response, host_down, "
-                   "redirect, 4xx, 5xx, or a status such as 404; several with commas.")  # fmt: skip
+                   "refused_port, redirect, 4xx, 5xx, or a status such as 404; several with commas.")  # fmt: skip
 @click.option("--refresh", is_flag=True,
               help="Ask everybody again: host files, and pictures if they have changed.")  # fmt: skip
 @click.option("--engine", type=click.Choice(["duckdb", "spark"]), help="Where SQL runs.  [config: engine]")

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -30,7 +30,8 @@ from ._terms import MAX_LICENCE_FILES, HostTerms
 
 if TYPE_CHECKING:  # aiohttp is an extra
     from ._answer import Validators
-    from ._http import Client, Fetched, Hop
+    from ._connect import Bounds
+    from ._http import Client, Fetched, Hop, Request
 
 # Kinds of evidence whose refusal ends an exchange.
 KINDS = HEADER_KINDS | {robots_txt.KIND, ai_txt.KIND, rsl.KIND}
@@ -98,6 +99,8 @@ class Onward:
         self._files: dict[Key, dict] = dict(known) if way.how != "off" else {}
         self._terms: dict[str, HostTerms] = {}
         self._licences: dict[str, dict[str, _Licence]] = {}  # by origin of the response, then by URL
+        self._seen: set[str] = set()  # URLs that were asked for, or that redirects have led to
+        self._closed: dict[str, Hop] = {}  # those that refused, with what they said
         self._wanted: dict[str, set[str]] = {}  # licence files by origin of the response; "" is the host's own files
 
     @property
@@ -106,30 +109,43 @@ class Onward:
         return [self._files[key] for key in sorted(self._files)]
 
     async def answers(self, client: Client, wishes: Iterable[Wish]) -> AsyncGenerator[tuple[str, Fetched]]:
-        """Ask for URLs; answers come as they are complete. ``client`` asks for the images."""
-        from ._http import Request
+        """Ask for URLs; answers come as they are complete. ``client`` asks for the images.
 
+        A redirect to a URL that has been asked for waits for what that says: who refused is not asked again.
+        """
         legs = [_Leg(wish.url, wish.licensed, wish.known, wish.url) for wish in wishes]
         while legs:
-            requests = [
-                Request(leg.start, stop=partial(self._stop, leg.licensed), key=leg, known=leg.known) for leg in legs
-            ]
+            self._seen.update(leg.start for leg in legs)
             stopped = []
-            async with aclosing(client.get_all(requests)) as answers:
+            async with aclosing(client.get_all(self._requests(legs))) as answers:
                 async for request, fetched in answers:
-                    whole = _joined(request.key, fetched, client.options.max_redirects)
-                    onward = self._onward(request.key, whole)
-                    if onward is None:
-                        yield request.key.url, whole
-                    else:
-                        stopped.append(onward)
+                    for leg in request.key:
+                        whole = self._joined(leg, fetched, client.options.max_redirects)
+                        onward = self._onward(leg, whole)
+                        if onward is None:
+                            yield leg.url, whole
+                        else:
+                            stopped.append(onward)
             await self._learn(client)
             legs = []
             for leg in stopped:
-                if leg.licensed or not self._refused(leg.stopped.hops[-1]):
+                closed = self._closed.get(leg.start)
+                if leg.licensed or not (closed or self._refused(leg.stopped.hops[-1])):
                     legs.append(leg)
                 else:
-                    yield leg.url, leg.stopped
+                    yield leg.url, replace(leg.stopped, hops=(*leg.before, closed)) if closed else leg.stopped
+
+    def _requests(self, legs: Iterable[_Leg]) -> list[Request]:
+        """One for all ways that lead to the same URL."""
+        from ._http import Request
+
+        same: dict[tuple, list[_Leg]] = {}
+        for leg in legs:
+            same.setdefault((leg.start, leg.licensed, leg.known), []).append(leg)
+        return [
+            Request(start, stop=partial(self._stop, licensed), key=tuple(ways), known=known)
+            for (start, licensed, known), ways in same.items()
+        ]
 
     def said(self, hops: Sequence[Hop], at: datetime) -> list[Said]:
         """What a redirect chain and the terms it led to say."""
@@ -154,8 +170,15 @@ class Onward:
                 yield Said(evidence, at or datetime.now(UTC), "url", hop=number)
 
     def _stop(self, licensed: bool, hop: Hop) -> bool:
-        """Whether an exchange ends at a response: its terms are not known yet, or refuse."""
-        return bool(self._unread(hop)[1]) or (not licensed and self._refused(hop))
+        """Whether an exchange ends at a response: its terms are not known yet, or refuse, or it leads where others did."""
+        if not licensed and self._refused(hop):
+            self._closed[hop.url] = hop
+            return True
+        target = self._target(hop)
+        again = target in self._seen
+        if target:
+            self._seen.add(target)
+        return again or bool(self._unread(hop)[1])
 
     def _refused(self, hop: Hop) -> bool:
         return any(map(self._refuses, self.said((hop,), datetime.now(UTC))))
@@ -163,41 +186,62 @@ class Onward:
     def _unread(self, hop: Hop) -> tuple[str, set[str]]:
         """The terms that a response leads to and that nobody has read: whose, and which licence files."""
         target = self._target(hop)
+        if self._way.how == "off":
+            return "", set()
         if target:
             origin = _origin(target)
             return origin, set() if origin in self._terms else {""}
-        named = licence_links(hop) if self._way.how != "off" else []
+        named = licence_links(hop)
         if not named:
             return "", set()
         origin = _origin(hop.url)
         read = self._licences.get(origin, {})
         return origin, set(named) - read.keys() if len(read) < MAX_LICENCE_FILES else set()
 
+    def _joined(self, leg: _Leg, fetched: Fetched, max_redirects: int) -> Fetched:
+        """The answer as if it had come in one exchange."""
+        whole = replace(fetched, url=leg.url, hops=leg.before + fetched.hops)
+        if fetched.error not in (None, "stopped"):
+            return whole
+        if len(whole.hops) > max_redirects + 1:
+            return replace(whole, body=b"", error="too_many_redirects", detail=f"more than {max_redirects}")
+        target = self._target(whole.hops[-1])
+        if target in {hop.url for hop in whole.hops}:
+            return replace(whole, error="redirect_loop", detail=target)
+        return whole
+
     def _onward(self, leg: _Leg, fetched: Fetched) -> _Leg | None:
         """Where an exchange that was stopped for want of terms goes on; None if it is over."""
         if fetched.error != "stopped":
             return None
         *before, last = fetched.hops
-        origin, unread = self._unread(last)
-        if not unread or (not leg.licensed and self._refused(last)):
+        if not leg.licensed and self._refused(last):
             return None
-        self._wanted.setdefault(origin, set()).update(unread)
+        origin, unread = self._unread(last)
         target = self._target(last)
+        if not target and not unread:
+            return None
+        if unread:
+            self._wanted.setdefault(origin, set()).update(unread)
         start, hops = (target, fetched.hops) if target else (last.url, tuple(before))
         return _Leg(leg.url, leg.licensed, leg.known, start, hops, fetched)
 
     def _target(self, hop: Hop) -> str | None:
         """Where a response redirects to; None if nowhere, or to what is refused anyhow."""
-        if hop.status not in REDIRECTS or self._way.how == "off":
+        if hop.status not in REDIRECTS:
             return None
         from ._connect import Failure, target
 
-        http = dict(self._way.http)
-        guard = {"allow_private": http.get("allow_private", False), "by_name": http.get("proxy") is not None}
         try:
-            return next((target(location, hop.url, **guard).href for location in hop.values("location")), None)
+            return next((target(location, hop.url, self._bounds).href for location in hop.values("location")), None)
         except Failure:
             return None
+
+    @cached_property
+    def _bounds(self) -> Bounds:
+        from ._answer import HttpOptions
+
+        return HttpOptions(**dict(self._way.http)).bounds
 
     async def _learn(self, beside: Client) -> None:
         """Read what is wanted: from what ``consult`` stored, from what is known here, or by asking."""
@@ -236,15 +280,6 @@ class Onward:
         read = (rsl.from_response(row["status"], row["body"] or b""), row["fetched_at"]) if row else _NOT_READ
         self._licences.setdefault(origin, {})[url] = read
         return new
-
-
-def _joined(leg: _Leg, fetched: Fetched, max_redirects: int) -> Fetched:
-    """The answer as if it had come in one exchange."""
-    hops = leg.before + fetched.hops
-    if len(hops) > max_redirects + 1 and fetched.error in (None, "stopped"):
-        detail = f"more than {max_redirects}"
-        return replace(fetched, url=leg.url, hops=hops, body=b"", error="too_many_redirects", detail=detail)
-    return replace(fetched, url=leg.url, hops=hops)
 
 
 def _origin(url: str) -> str:

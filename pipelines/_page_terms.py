@@ -38,6 +38,7 @@ class PageTerms:
         headers: of the response.
         page: what its HTML holds.
         at: when it was crawled.
+        cut: whether there is more of the page than the archive has, or than is read.
     """
 
     url: str
@@ -45,6 +46,7 @@ class PageTerms:
     headers: Sequence[tuple[str, str]]
     page: Page
     at: datetime
+    cut: bool = False
 
     def said(self) -> list[Said]:
         """What the page says of itself, and so of every pair on it."""
@@ -63,6 +65,9 @@ class PageTerms:
                 yield replace(said, scope="page", hop=None)
 
     def _in_metas(self) -> Iterator[Said]:
+        if self.cut:
+            unread = Evidence(html_meta.KIND, HOLD, source="HTML", detail="cut: what the rest of it says is not known")
+            yield self._of(unread, "page")
         metas = tuple((name, content) for name, content in self.page.metas if name in META_NAMES)
         if not metas:
             return
@@ -110,7 +115,7 @@ class PageTerms:
 
 def are_silent(metas: tuple[tuple[str, str], ...], headers: Iterable[str]) -> bool:
     """Whether meta elements, and headers by their names, say nothing, as those of most pages."""
-    return _TERMS_IN.isdisjoint(map(str.lower, headers)) and not (metas and _speak(metas))
+    return _TERMS_IN.isdisjoint(map(str.lower, map(str.strip, headers))) and not (metas and _speak(metas))
 
 
 @lru_cache(maxsize=4_096)
@@ -123,9 +128,9 @@ def crawled(date: str) -> datetime:
     """When a page was crawled. The beginning of time, if the archive does not say."""
     try:
         found = datetime.fromisoformat(date)
-    except ValueError:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # out of all years, by its offset
         return _UNKNOWN
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 @lru_cache(maxsize=4_096)  # pages of a site, and most pages of the web, say the same

@@ -212,6 +212,7 @@ def retry_after_s(value: str | None) -> float | None:
         return float(text[:9])
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+        at_s = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):  # a year of twenty digits, an offset that leads out of all years
         return None
-    return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time())
+    return max(0.0, at_s - time.time())

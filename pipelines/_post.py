@@ -23,7 +23,8 @@ class Poster:
     def __init__(self, url: str, headers: Mapping[str, str], options: HttpOptions):
         """Raises Failure for a URL that must not be asked."""
         self._options, self._host = options, Host(options)
-        self._to = target(url, allow_private=options.allow_private, by_name=options.proxy is not None)
+        # The operator named this URL, so its port is for him to say.
+        self._to = target(url, bounds=options.bounds._replace(ports=None))
         self._headers = {"User-Agent": options.user_agent, "Accept-Encoding": "identity", **headers}
 
     async def __aenter__(self) -> Poster:

@@ -139,7 +139,7 @@ def _found(source: Source, path: str) -> Iterator[SourceFile]:
             continue
         if not info["size"]:
             raise SourceError(one, "is empty", "an image-text list")
-        name, ending = posixpath.splitext(posixpath.basename(one.removesuffix(".gz")))
+        name, ending = posixpath.splitext(posixpath.basename(_without_gz(one)))
         chosen = _ENDINGS.get(ending.lower()) if source.format == "auto" else source.format
         if chosen is None:
             raise SourceError(one, f"ends in '{ending}'", ", ".join(_ENDINGS), "Or set 'format' of the source")
@@ -192,9 +192,14 @@ def _check(file: SourceFile) -> bool:
 
 
 def _check_archive(file: SourceFile) -> bool:
-    """Refuse a file without records. Whether some of them show pictures is not known before all are read."""
-    if not _archives.holds_records(file.path):
+    """Refuse a file without records of its format. Whether some show pictures is not known before all are read."""
+    kinds = _archives.kinds_of(file.path)
+    if not kinds:
         raise SourceError(file.path, "holds no WARC record", f"a {file.format.upper()} file, packed with gzip or not")
+    if file.format not in kinds and (others := kinds - {"neither"}):
+        raise SourceError(
+            file.path, f"looks like a {others.pop().upper()} file", f"format: {file.format}, as the config says"
+        )
     return True
 
 
@@ -391,7 +396,11 @@ def _open_text(file: SourceFile) -> IO[bytes]:
     fs, plain = file_system(file.path)
     opened = fs.open(plain, "rb")
     # fsspec's own way of unpacking is another library's where that is installed, with errors of its own.
-    return cast("IO[bytes]", gzip.GzipFile(fileobj=opened)) if plain.endswith(".gz") else opened
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=opened)) if _without_gz(plain) != plain else opened
+
+
+def _without_gz(path: str) -> str:
+    return path[:-3] if path.lower().endswith(".gz") else path
 
 
 def _short(error: BaseException) -> str:

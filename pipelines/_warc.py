@@ -55,6 +55,11 @@ class Record(NamedTuple):
         """Its ``WARC-Date``; likewise."""
         return self.found.headers.get("WARC-Date") or ""
 
+    @property
+    def truncated(self) -> bool:
+        """Whether who wrote it says that there was more."""
+        return bool(self.found.headers.get("WARC-Truncated"))
+
 
 DAMAGED = Record()
 

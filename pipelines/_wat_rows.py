@@ -23,7 +23,8 @@ from ._raw import SAID, archived, strings
 from ._warc import records
 
 _BATCH_ROWS = 16_384
-_BATCH_BYTES = 256 << 20
+_BATCH_BYTES = 128 << 20
+_SAID_BYTES = 16_000  # about a picture, at most; most say nothing
 _MAX_JSON_BYTES = 64 << 20
 _METAS = META_NAMES | wat.LANGUAGE
 
@@ -100,20 +101,25 @@ class _Waiting:
         if len(url) > MAX_URL_CHARS or (plain is None and canonical_key(url) is None):
             self.reject("bad_page_url")
             return
+        if page.status and not 200 <= page.status < 300:
+            self.reject("http_status")
+            return
         metas = page.metas_of(_METAS)
-        if page.licences or not are_silent(metas, page.response.headers):
+        if page.cut or page.licences or not are_silent(metas, page.response.headers):
             self.speaking[len(self.pages)] = page
+            self.bytes += page.pictures.rows * _SAID_BYTES
         root = plain[1] if plain and not base else None
         title, language = stated(page.title, next((text for name, text in metas if name in wat.LANGUAGE), ""))
         self._add(_Page(None, url, title or None, language or None, base, root), page.pictures)
-        if page.pictures.count > MAX_IMAGES:
+        if page.cut or page.pictures.count > MAX_IMAGES:
             self.reject("page_cut")
 
     def _add(self, page: _Page, pictures: wat.Pictures) -> None:
         self.pages.append(page)
         self.pictures.append(pictures)
         self.count += pictures.rows
-        self.bytes += len(pictures.urls) + len(pictures.captions)
+        once = len(page.url or "") + len(page.title or "")
+        self.bytes += len(pictures.urls) + len(pictures.captions) + pictures.rows * once
 
     def rows(self) -> tuple[pa.RecordBatch, pa.RecordBatch]:
         """The batch, and what is said about its rows."""
@@ -178,4 +184,4 @@ def _base(page_url: str, base: str) -> tuple[str, str]:
 
 
 def _terms(page: wat.Envelope) -> PageTerms:
-    return PageTerms(page.url, page.status, page.headers, page.page(META_NAMES), crawled(page.date))
+    return PageTerms(page.url, page.status, page.headers, page.page(META_NAMES), crawled(page.date), page.cut)

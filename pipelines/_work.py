@@ -142,6 +142,7 @@ class Work:
         options = {
             "proxy": fetch.proxy,
             "allow_private": fetch.allow_private,
+            "ports": fetch.ports,
             "concurrency": fetch.concurrency,
             "per_host": fetch.per_host,
             "min_delay_s": fetch.min_delay_s,

@@ -69,7 +69,7 @@ ASKED_SCHEMA = pa.schema([
 # Keys of the section that decide how politely and how hard to ask, not what comes back.
 _MANNERS = frozenset({
     "partitions", "concurrency", "per_host", "min_delay_s", "max_delay_s", "max_wait_s", "max_bytes_per_s", "proxy",
-    "allow_private", "user_agent",
+    "allow_private", "ports", "user_agent",
 })  # fmt: skip
 
 

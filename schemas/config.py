@@ -118,6 +118,9 @@ class Fetch:
         retries: further attempts after 429, 5xx or a broken connection.
         proxy: HTTP proxy for all requests.
         allow_private: permit private and loopback addresses (an intranet, a test).
+        ports: TCP ports that may be asked, for pictures, for host and licence files, and after every redirect; 80, 443,
+            8080 and 8443 if not given, any with ``allow_private``. A crawler that any list can point at port 25 or 6379
+            of other people's machines is a tool for attacks. The proxy and ``endpoints`` may have any port.
         max_bytes, max_pixels: refuse larger originals.
         image_size, resize_mode, encode_format, encode_quality: the rendition, as img2dataset names them.
     """
@@ -134,6 +137,7 @@ class Fetch:
     max_redirects: int = 5
     proxy: str | None = None
     allow_private: bool = False
+    ports: tuple[int, ...] | None = None
     user_agent: str | None = None
     max_bytes: int = 50_000_000
     max_pixels: int = 89_478_485

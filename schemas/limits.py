@@ -45,6 +45,7 @@ def check(config: Config, where: str) -> None:
             )
     for number, endpoint in enumerate(config.endpoints):
         _check_endpoint(endpoint, f"{where}.endpoints[{number}]")
+    _check_ports(config.fetch.ports, f"{where}.fetch.ports")
     _check_emit(config.emit, f"{where}.emit")
     for key in config.spark:
         if not key.startswith("spark.") or key in SPARK_FIXED:
@@ -107,6 +108,14 @@ def _check_endpoint(endpoint: Endpoint, where: str) -> None:
     if not _is_web_address(endpoint.url):  # what stands before an @ may be a password
         found = endpoint.url.rpartition("@")[2]
         raise ConfigError(f"{where}.url", f"is '{found}'", "an http or https URL without user and password")
+
+
+def _check_ports(ports: tuple[int, ...] | None, where: str) -> None:
+    if ports == ():
+        raise ConfigError(where, "is empty", "at least one port", "Leave it out for 80, 443, 8080 and 8443")
+    for number, port in enumerate(ports or ()):
+        if not 1 <= port <= 65535:
+            raise ConfigError(f"{where}[{number}]", f"is {port}", "a port from 1 to 65535")
 
 
 def _check_emit(emit: Emit, where: str) -> None:

@@ -149,6 +149,8 @@ def _scalar(kind: type, value: Any, where: str) -> Any:
         return float(value)
     if kind is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
         return float(value)  # 1e-4 is a number in YAML 1.2, and text to this reader
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigError(where, f"is {_show(value)}", "text without a NUL character")
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     raise ConfigError(where, f"is {_show(value)}", _NAMES.get(kind, kind.__name__))

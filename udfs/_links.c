@@ -13,7 +13,6 @@
 
 #define LINKS "\"Links\":["
 #define PICTURE "IMG@/src"
-#define TAKEN "{\"path\":\"taken\"}" /* in place of what was taken: who finds it in the page's links knows whose they were */
 
 typedef const uint8_t *Place;
 
@@ -281,7 +280,7 @@ place_of_links(Place from, Place end)
 }
 
 static int
-divided(Place start, Place end, Found *found)
+divided(Place start, Place end, const Py_buffer *mark, Found *found)
 {
     Place links = place_of_links(start, end);
     if (links == NULL || links == start || (links[-1] != '{' && links[-1] != ','))
@@ -289,8 +288,8 @@ divided(Place start, Place end, Found *found)
     Place first = links + sizeof LINKS - 1, at = first;
     memcpy(found->rest, start, (size_t)(first - start));
     found->rest_size = first - start;
-    memcpy(found->rest + found->rest_size, TAKEN, sizeof TAKEN - 1);
-    found->rest_size += sizeof TAKEN - 1;
+    memcpy(found->rest + found->rest_size, mark->buf, (size_t)mark->len);
+    found->rest_size += mark->len;
     do {
         at = link_at(at, end, found);
         if (at == NULL || at >= end)
@@ -308,37 +307,41 @@ divided(Place start, Place end, Found *found)
 static int32_t usual_space[1 << 18];
 
 PyDoc_STRVAR(pictures_doc,
-    "pictures(content, most)\n\n"
-    "The pictures of a WAT record, up to `most` of them, and the record without its links, but for those with a `rel` after\n"
-    "one whose path is \"taken\". Returns the latter, how many pictures there are, their URLs one after the other, the size\n"
-    "of each as int32, their texts, and the sizes of these; None if it is not written in the usual form.");
+    "pictures(content, most, mark)\n\n"
+    "The pictures of a WAT record, up to `most` of them, and the record with `mark`, a link, in place of its links, and those\n"
+    "with a `rel` after it: who finds the mark among a page's links knows whose they were. Returns the latter, how many\n"
+    "pictures there are, their URLs one after the other, the size of each as int32, their texts, and the sizes of these;\n"
+    "None if it is not written in the usual form.");
 
 static PyObject *
 pictures(PyObject *module, PyObject *args)
 {
-    Py_buffer content;
+    Py_buffer content, mark;
     Py_ssize_t most;
-    if (!PyArg_ParseTuple(args, "y*n", &content, &most))
+    if (!PyArg_ParseTuple(args, "y*ny*", &content, &most, &mark))
         return NULL;
     PyObject *answer = NULL;
-    if (most < 0 || content.len > INT32_MAX) {
+    if (most < 0 || content.len > INT32_MAX || mark.len > INT16_MAX) {
         PyBuffer_Release(&content);
-        return PyErr_Format(PyExc_ValueError, "fewer than no pictures, or a record of more than 2 GiB");
+        PyBuffer_Release(&mark);
+        return PyErr_Format(PyExc_ValueError, "fewer than no pictures, a record of more than 2 GiB, or a long mark");
     }
     size_t size = (size_t)content.len, shown = size / (sizeof "{\"path\":\"" PICTURE "\"}" - 1) + 1;
     /* Texts take no more than they took in JSON, and each picture its path besides. */
-    size_t needed = 2 * shown * sizeof(int32_t) + 3 * size + sizeof TAKEN;
+    size_t needed = 2 * shown * sizeof(int32_t) + 3 * size + (size_t)mark.len + 1;
     int32_t *space = needed <= sizeof usual_space ? usual_space : PyMem_RawMalloc(needed);
     if (space == NULL) {
         PyBuffer_Release(&content);
+        PyBuffer_Release(&mark);
         return PyErr_NoMemory();
     }
     uint8_t *bytes = (uint8_t *)(space + 2 * shown);
     Found found = {
         .urls = {bytes, 0, space}, .captions = {bytes + size, 0, space + shown}, .most = most, .rest = bytes + 2 * size,
     };
-    int is_usual = divided(content.buf, (Place)content.buf + size, &found);
+    int is_usual = divided(content.buf, (Place)content.buf + size, &mark, &found);
     PyBuffer_Release(&content);
+    PyBuffer_Release(&mark);
     if (is_usual) {
         Py_ssize_t rows = found.count < most ? found.count : most, width = rows * (Py_ssize_t)sizeof(int32_t);
         answer = Py_BuildValue("(y#ny#y#y#y#)", found.rest, found.rest_size, found.count, found.urls.bytes, found.urls.size,

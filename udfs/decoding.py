@@ -1,9 +1,11 @@
 """Bytes to pixels, once for every fingerprint and for the rendition, and no bytes can do worse than be refused.
 
 Fingerprints are of the pixels as stored: what ``Image.open(f).convert("RGB")`` and ``convert("L")`` give, so that
-they equal those of imagehash and pdqhash for every mode (transparency is dropped, 16 bits and CMYK become 8-bit
-RGB, of an animation the first frame counts, and EXIF does not turn the picture). The rendition is of the picture
-as shown: upright, and on white where it is transparent.
+they equal those of imagehash and pdqhash for every mode but 16-bit grey (transparency is dropped, CMYK becomes RGB, of
+an animation the first frame counts, EXIF does not turn the picture, and ICC profiles change no colour). Of 16-bit grey
+the high eight bits count, as Pillow has it for 16-bit RGB; its ``convert`` would make nearly all of it white. The
+rendition is of the picture as shown: upright, in sRGB by the profile that the file holds, and on white where it is
+transparent.
 
 Pillow's global settings are left alone: a file that ends early is refused, not filled up with grey. Its warnings go the
 way of all warnings; libtiff writes what it thinks of damaged files straight to standard error.
@@ -24,7 +26,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from .compiled import loops
 
@@ -94,7 +96,17 @@ _HEAD_BYTES = 1024
 # What the end of an undamaged file holds.
 _ENDS = {"image/jpeg": b"\xff\xd9", "image/png": b"IEND", "image/gif": b";"}
 
+# Pillow's modes of grey without a white of its own.
+_WHITE_UNKNOWN = {"F": "floats", "I": "signed or of 32 bits"}
+
 _ORIENTATION = 0x0112  # EXIF 2.3, 4.6.4
+_BITS, _PHOTOMETRIC = 258, 262  # TIFF 6.0, section 8
+_WHITE_IS_ZERO = 0
+
+_MAX_PROFILE_BYTES = 4 << 20  # the largest in use, of offset printing, have 3 MB
+_PROFILES = 16  # kept in memory
+_SRGB_LEVELS = 2  # by which what passes for sRGB may differ from it
+_BAND_PIXELS = 1 << 20
 
 
 class Undecodable(ValueError):
@@ -123,6 +135,8 @@ class Decoded:
         alpha: uint8[h, w], as stored, 255 is opaque; None where every pixel is.
         mime: media type by the bytes.
         exif_orientation: 1 to 8; 1 also where there is none or it cannot be read.
+        srgb: uint8[h, w, 3], as stored, but in sRGB by the embedded ICC profile, CMYK from its inks; None where that is
+            ``rgb``, and where the profile is missing, damaged, too large or for another colour mode.
     """
 
     rgb: Pixels = field(repr=False, compare=False)
@@ -130,6 +144,7 @@ class Decoded:
     alpha: Pixels | None = field(repr=False, compare=False)
     mime: str
     exif_orientation: int = 1
+    srgb: Pixels | None = field(default=None, repr=False, compare=False)
 
     @property
     def width_px(self) -> int:
@@ -142,8 +157,15 @@ class Decoded:
         return self.rgb.shape[1 if self._lies else 0]
 
     def upright(self) -> Pixels:
-        """The picture as shown: uint8[height_px, width_px, 3], or 4 with alpha last."""
-        pixels = self.rgb if self.alpha is None else np.dstack((self.rgb, self.alpha))
+        """The picture upright, in colours as stored: uint8[height_px, width_px, 3], or 4 with alpha last."""
+        return self._upright(self.rgb)
+
+    def shown(self) -> Pixels:
+        """The picture as shown, upright and in sRGB: uint8[height_px, width_px, 3], or 4 with alpha last."""
+        return self._upright(self.rgb if self.srgb is None else self.srgb)
+
+    def _upright(self, rgb: Pixels) -> Pixels:
+        pixels = rgb if self.alpha is None else np.dstack((rgb, self.alpha))
         if self._lies:
             pixels = pixels.swapaxes(0, 1)
         if self.exif_orientation in (3, 4, 7, 8):
@@ -207,13 +229,18 @@ def _decode(data: bytes, mime: str, max_pixels: int) -> Decoded:
         _check_scans(data, width * height)
     rgb = _faultless(data, image) if mime == "image/jpeg" else None
     if rgb is not None:
-        return Decoded(rgb, _mixed(rgb), None, mime, _orientation(image))
+        return Decoded(rgb, _mixed(rgb), None, mime, _orientation(image), _srgb(image, rgb))
+    if image.mode in _WHITE_UNKNOWN:
+        raise Undecodable("unsupported", f"{mime} of {_WHITE_UNKNOWN[image.mode]}: what white is, is not known")
     image.load()
+    orientation = _orientation(image)
+    if image.mode.startswith("I;16"):
+        image = _eight_bits(image)
     try:
         rgb, luma, alpha = _rgb(image), _luma(image), _alpha(image)
     except ValueError as error:
         raise Undecodable("unsupported", f"{mime} in mode {image.mode}: {error}") from error
-    return Decoded(rgb, luma, alpha, mime, _orientation(image))
+    return Decoded(rgb, luma, alpha, mime, orientation, _srgb(image, rgb))
 
 
 def _faultless(data: bytes, image: Image.Image) -> Pixels | None:
@@ -237,6 +264,21 @@ def _check_scans(data: bytes, pixels: int) -> None:
         scans = data.count(b"\xff\xda")
         if scans * pixels > _MAX_SCANNED_PIXELS:
             raise Undecodable("too_many_pixels", f"{scans} scans of {pixels} px, {_MAX_SCANNED_PIXELS} px allowed")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The high eight bits of grey of 16 bits, or of the 12 that TIFF may have: mode L, or LA where some is transparent."""
+    values = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    high = np.empty(values.shape, np.uint8)
+    np.right_shift(values, 4 if tags.get(_BITS) == (12,) else 8, out=high, casting="unsafe")
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow turns those of 8 bits only
+        np.invert(high, out=high)
+    grey = Image.fromarray(high)
+    if "transparency" in image.info:
+        grey.putalpha(Image.fromarray(values != image.info["transparency"]))
+    grey.info["icc_profile"] = image.info.get("icc_profile")
+    return grey
 
 
 def _as(image: Image.Image, mode: str) -> Image.Image:
@@ -290,6 +332,49 @@ def _alpha(image: Image.Image) -> Pixels | None:
         return None
     alpha = np.asarray(image.convert("RGBA").getchannel("A"))
     return alpha if alpha.min() < 255 else None
+
+
+def _srgb(image: Image.Image, rgb: Pixels) -> Pixels | None:
+    """See ``Decoded.srgb``. No profile costs nothing, nor one of sRGB when it has been seen before."""
+    profile = image.info.get("icc_profile")
+    if not isinstance(profile, bytes) or not 0 < len(profile) <= _MAX_PROFILE_BYTES:
+        return None
+    mode = "CMYK" if image.mode == "CMYK" else "L" if image.mode in ("1", "L", "LA") else "RGB"
+    transform = _to_srgb(profile, mode)
+    if transform is None:
+        return None
+    stored = rgb if mode == "RGB" else np.asarray(_as(image, mode))
+    shown = np.empty_like(rgb)
+    rows = max(1, _BAND_PIXELS // rgb.shape[1])
+    for top in range(0, len(rgb), rows):
+        shown[top : top + rows] = np.asarray(transform.apply(_image(stored[top : top + rows], mode)))
+    return shown
+
+
+@functools.lru_cache(_PROFILES)
+def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """What brings pixels of a mode to sRGB; None where they are there, and where the profile is of no use for them."""
+    if b"mpet" in profile:  # its few bytes an element can keep littlecms busy for minutes
+        return None
+    try:
+        transform = ImageCms.buildTransform(io.BytesIO(profile), ImageCms.createProfile("sRGB"), mode, "RGB")
+    except Exception:  # noqa: BLE001 - damaged profiles, as damaged EXIF, leave the picture as stored
+        return None
+    return None if mode != "CMYK" and _changes_nothing(transform) else transform
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Whether greys, or colours of all sorts, stay what they are, whatever the profile calls itself."""
+    levels = np.linspace(0, 255, 18, dtype=np.uint8)
+    axes = [levels] * len(transform.input_mode)
+    probes = np.stack(np.meshgrid(*axes), axis=-1).reshape(1, -1, len(axes))
+    shown = np.asarray(transform.apply(_image(probes, transform.input_mode))).astype(np.int16)
+    return int(np.abs(shown - probes).max()) <= _SRGB_LEVELS
+
+
+def _image(pixels: Pixels, mode: str) -> Image.Image:
+    """uint8[h, w] or uint8[h, w, channels] as a picture of a mode."""
+    return Image.frombuffer(mode, pixels.shape[1::-1], pixels, "raw", mode, 0, 1)
 
 
 def _orientation(image: Image.Image) -> int:

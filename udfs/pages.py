@@ -25,7 +25,7 @@ MAX_DESCRIBED_CHARS = 10_000
 _LATE = ("data-src", "data-original", "data-lazy-src", "data-lazy")
 _SETS = ("data-srcset", "data-lazy-srcset", "srcset")
 _COMMA = re.compile(r",(?=\s)|(?<=\d[wx]),")  # others belong to URLs
-_SIZE = re.compile(r"\d{1,9}(?:\.\d{1,9})?(?=[wx]$)")
+_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)[wx]")
 _NO_PICTURE = re.compile(r"\s*(?:$|#|data:|about:|javascript:)", re.IGNORECASE)
 
 NOTHING = ImageObject()
@@ -54,7 +54,8 @@ class Shown:
         page: meta elements, licence links, JSON-LD.
         title, language: as the page states them; empty if it does not.
         images: in order.
-        cut: whether there is more of the page, or are more pictures, than is read.
+        cut: whether there is more of the page than is read.
+        more: whether it shows more pictures than are read.
     """
 
     page: Page = field(default_factory=Page)
@@ -62,6 +63,7 @@ class Shown:
     language: str = ""
     images: tuple[Image, ...] = ()
     cut: bool = False
+    more: bool = False
 
 
 def read(text: str, url: str) -> Shown:
@@ -76,8 +78,8 @@ def read(text: str, url: str) -> Shown:
     base = base_url(page, url)
     described = by_key(page.json_ld, base)
     images = tuple(_image(source, alt, base, described) for source, alt in seen.images[:MAX_IMAGES])
-    cut = len(text) > MAX_BYTES or len(seen.images) > MAX_IMAGES
-    return Shown(page, *stated(seen.title, seen.language), images, cut)
+    cut, more = len(text) > MAX_BYTES, len(seen.images) > MAX_IMAGES
+    return Shown(page, *stated(seen.title, seen.language), images, cut, more)
 
 
 def stated(title: str, language: str) -> tuple[str, str]:
@@ -124,8 +126,8 @@ def largest(srcset: str) -> str:
     best, most = "", -1.0
     for candidate in _COMMA.split(srcset):
         words = candidate.split()
-        size = _SIZE.match(words[-1]) if len(words) > 1 else None
-        if words and (found := float(size[0]) if size else 1.0) > most:
+        size = next(filter(None, map(_SIZE.fullmatch, words[1:])), None)
+        if words and (found := float(size[1]) if size else 1.0) > most:
             best, most = words[0].strip(","), found
     return best
 

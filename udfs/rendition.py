@@ -43,8 +43,8 @@ class Rendered:
 class Rendition:
     """Renders pictures; options are img2dataset's, by its names.
 
-    The picture is upright and, where it is transparent, on white. The same pixels and options give the same bytes
-    with the same version of OpenCV. Threads and worker processes may share one.
+    The picture is upright, in sRGB and, where it is transparent, on white. The same pixels and options give the same
+    bytes with the same version of OpenCV. Threads and worker processes may share one.
 
     Attributes:
         image_size: side in pixels that ``resize_mode`` fits the picture to.
@@ -70,7 +70,7 @@ class Rendition:
         resizer = _resizer(
             self.image_size, self.resize_mode, self.resize_only_if_bigger, self.encode_format, self.encode_quality
         )
-        data, width, height, _, _, error = resizer(_Pixels(picture.upright()))
+        data, width, height, _, _, error = resizer(_Pixels(picture.shown()))
         if error or not data:
             size = f"{picture.width_px} x {picture.height_px} px"
             return Rendered(None, None, None, "unrenderable", f"{size} as {self.encode_format}: {error or 'no bytes'}")

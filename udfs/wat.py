@@ -13,6 +13,7 @@ which Python refuses to convert, and which msgspec passes over.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Container
 from functools import cache
 from typing import Any, NamedTuple, get_args, get_origin
@@ -28,7 +29,10 @@ from .signals.html_page import Page
 
 _SIGN = b"IMG@"
 _PICTURE = "IMG@/src"
-_TAKEN = "taken"  # the path of a link, by `_links.c`, that stands for those that it has taken out
+_TAKEN = secrets.token_hex(
+    8
+)  # path of a link that stands for those that `_links.c` has taken out, and that no record can know
+_MARK = b'{"path":"%b"}' % _TAKEN.encode()
 LANGUAGE = frozenset({"html@/lang", "html@/xml:lang"})
 """Names of the meta elements that state the language of a page."""
 
@@ -91,6 +95,7 @@ class About(Struct, gc=False):
 
     uri: str = field(default="", name="WARC-Target-URI")
     date: str = field(default="", name="WARC-Date")
+    truncated: str = field(default="", name="WARC-Truncated")
 
 
 class Said(Struct, gc=False):
@@ -149,6 +154,7 @@ class Envelope(NamedTuple):
         url: of the page; empty if the record does not say.
         title, base: as the page states them; likewise.
         date: when the response was crawled; likewise.
+        cut: whether the archive has a part of the page alone.
         metas: its meta elements.
         pictures: what it shows.
         licences: links with ``rel=license``.
@@ -159,6 +165,7 @@ class Envelope(NamedTuple):
     title: str
     base: str
     date: str
+    cut: bool
     metas: list[Meta]
     pictures: Pictures
     licences: list[Link]
@@ -178,11 +185,11 @@ class Envelope(NamedTuple):
     def headers(self) -> list[tuple[str, str]]:
         """Name and value of each line of the response, repeats kept."""
         given = self.response.headers.items()
-        return [(name, value) for name, values in given for value in _listed(values)]
+        return [(name.strip(), value) for name, values in given for value in _listed(values)]
 
     def page(self, names: Container[str]) -> Page:
         """Its HTML, as far as the record tells of it, with the meta elements of some names."""
-        licences = tuple((link.url, link.type.partition(";")[0].lower()) for link in self.licences)
+        licences = tuple((link.url, link.type.partition(";")[0].strip().lower()) for link in self.licences)
         return Page(self.metas_of(names), licences, (), self.base)
 
 
@@ -206,7 +213,7 @@ def envelope(content: bytes) -> Envelope | None:
 
 def _usual(content: bytes) -> tuple[Said, Pictures] | None:
     """A record without its pictures, and these; None if it is not written as usual."""
-    if compiled is None or (taken := compiled.pictures(content, MAX_IMAGES)) is None:
+    if compiled is None or (taken := compiled.pictures(content, MAX_IMAGES, _MARK)) is None:
         return None
     said = _decode(taken[0]).said
     links = said.payload.response.html.links
@@ -232,11 +239,30 @@ def _filled(kind: Any, value: Any) -> Any:
         return value if type(value) is str else str(value) if type(value) is int else ""
     if get_origin(kind) is list:
         (item,) = get_args(kind)
+        if item is Meta and not _is_list_of_texts(value):
+            raise ValueError("meta elements that cannot be read may have said something")
         return [_filled(item, one) for one in value if isinstance(one, dict)] if isinstance(value, list) else []
     given = value if isinstance(value, dict) else {}
     if get_origin(kind) is dict:
+        if not _is_of_texts(value):
+            raise ValueError("headers that cannot be read may have said something")
         return {name: [_filled(str, one) for one in _listed(values)] for name, values in given.items()}
     return kind(**{name: _filled(of, given.get(key)) for name, key, of in _fields(kind)})
+
+
+def _is_of_texts(value: Any) -> bool:
+    """Whether names have texts or numbers, one or several, or there is nothing."""
+    texts = [text for texts in value.values() for text in _listed(texts)] if isinstance(value, dict) else [value]
+    return all(text is None or type(text) in (str, int) for text in texts)
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    """The same of meta elements, of which names and contents count."""
+    if not isinstance(value, list):
+        return value is None
+    return all(
+        isinstance(one, dict) and _is_of_texts({key: one.get(key) for key in ("name", "content")}) for one in value
+    )
 
 
 @cache
@@ -258,7 +284,8 @@ def page_of(said: Said, pictures: Pictures | None = None) -> Envelope | None:
     if not pictures.count:
         return None
     licences = [link for link in links + head.links if link.rel and "license" in link.rel.lower().split()]
-    return Envelope(about.uri, head.title, head.base, about.date, head.metas, pictures, licences, response)
+    cut = about.truncated != ""
+    return Envelope(about.uri, head.title, head.base, about.date, cut, head.metas, pictures, licences, response)
 
 
 def _listed(value: Any) -> list:

@@ -194,7 +194,7 @@ def archived(data: bytes) -> None:
     message = http_message.parse(data)
     if message is None:
         return
-    body = http_message.unpacked(message, 100_000)
+    body, _ = http_message.unpacked(message, 100_000)
     assert len(body) <= 100_000
     shown = pages.read(charset.decoded(body, message.header("content-type")), URL)
     assert len(shown.images) <= pages.MAX_IMAGES

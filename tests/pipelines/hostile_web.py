@@ -18,6 +18,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -213,10 +214,15 @@ HOSTILE: dict[str, tuple[Behaviour, str]] = {
     "to-a-number": (leads_to(b"http://2852039166/"), "failed:refused_address"),
     "to-localhost": (leads_to(b"http://localhost:22/"), "failed:refused_address"),
     "to-this-machine": (leads_to(b"http://[::ffff:127.0.0.1]/"), "failed:refused_address"),
+    "to-a-mail-server": (leads_to(b"http://mail.example:25/"), "failed:refused_port"),
+    "to-tls-on-another-port": (leads_to(b"https://mail.example:465/"), "failed:refused_port"),
+    "to-a-user": (leads_to(b"http://ada:secret@mail.example/p.jpg"), "failed:credentials"),
     "to-a-host-of-rules-without-end": (leads_to(b"http://robots-drip.example/p.jpg"), "hold:robots_txt"),
     "to-broken-tls": (leads_to(b"https://tls-garbage.example/p.jpg"), "hold:robots_txt"),
     "licence-without-end": (body(JPEG, b'Link: <http://endless.example/p.jpg>; rel="license"; type="application/rsl+xml"'),
                             "hold:rsl"),
+    "licence-at-a-store": (body(JPEG, b'Link: <http://redis.example:6379/>; rel="license"; type="application/rsl+xml"'),
+                           "hold:rsl"),
 }  # fmt: skip
 CHAIN = 12
 HOSTILE |= {
@@ -239,6 +245,8 @@ HOSTILE_FILES: dict[str, tuple[Behaviour, str | None]] = {
     "robots-silent": (silent, "timeout"),
     "robots-loop": (leads_to(b"/robots.txt"), "redirect_loop"),
     "robots-grows": (grows, "too_many_redirects"),
+    "robots-at-a-mail-server": (leads_to(b"http://mail.example:25/robots.txt"), "refused_port"),
+    "robots-of-a-user": (leads_to(b"http://ada:secret@mail.example/robots.txt"), "credentials"),
     "robots-headers": (without_end(_OK, b"X: y\r\n" * 100), "bad_response"),
     "robots-garbage": (says(bytes(range(256)) * 4), "bad_response"),
     "robots-resets": (reset_after(_OK), "connect"),
@@ -256,6 +264,9 @@ HOSTILE_TLS: dict[str, tuple[Behaviour | str, str | None]] = {
     "tls-breaks": ("known", None),
 }
 
+# URLs of the list that nobody is asked for.
+AT_OTHER_PORTS = ("http://mail.example:25/p.jpg", "http://redis.example:6379/p.jpg", "https://mail.example:465/p.jpg")
+
 
 def expected(hosts: int) -> dict[str, str]:
     """By URL, what has to become of it."""
@@ -263,6 +274,7 @@ def expected(hosts: int) -> dict[str, str]:
     fates |= {f"http://{name}.example/p.jpg": _after(error) for name, (_, error) in HOSTILE_FILES.items()}
     fates |= {f"https://{name}.example/p.jpg": _after(error) for name, (_, error) in HOSTILE_TLS.items()}
     fates["https://tls-breaks.example/p.jpg"] = "failed:tls"
+    fates |= dict.fromkeys(AT_OTHER_PORTS, _after("refused_port"))
     return fates | {f"http://h{number}.example/p.jpg": "alive" for number in range(hosts)}
 
 
@@ -272,7 +284,14 @@ def _after(error: str | None) -> str:
 
 def expected_errors() -> dict[str, str]:
     """By host, why robots.txt gave no answer."""
-    return {f"{name}.example": error for name, (_, error) in (*HOSTILE_FILES.items(), *HOSTILE_TLS.items()) if error}
+    silent = {f"{name}.example": error for name, (_, error) in (*HOSTILE_FILES.items(), *HOSTILE_TLS.items()) if error}
+    return silent | {str(urlsplit(url).hostname): "refused_port" for url in AT_OTHER_PORTS}
+
+
+def expected_hosts(hosts: int) -> set[str]:
+    """Who is asked, without ``.example``."""
+    urls = expected(hosts).keys() - {*AT_OTHER_PORTS}
+    return {str(urlsplit(url).hostname).removesuffix(".example") for url in urls}
 
 
 @contextmanager

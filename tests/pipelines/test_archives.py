@@ -459,6 +459,71 @@ def test_bodies_are_unpacked(tmp_path, case):
     assert read(tmp_path, packed(html(body, header)), "a.warc.gz") == (["1.jpg"], {})
 
 
+CUT = {
+    "gzip that ends early": (gzip.compress(page("1.jpg").encode() + b"x" * 9_000)[:-20], "Content-Encoding: gzip"),
+    "gzip that begins and is damaged": (b"\x1f\x8b\x08\0" + b"\xff" * 90, "Content-Encoding: gzip"),
+    "two members": (gzip.compress(page("1.jpg").encode()) + gzip.compress(NOAI.encode()), "Content-Encoding: gzip"),
+    "no last chunk": (b"%x\r\n%b\r\n" % (len(page("1.jpg")), page("1.jpg").encode()), "Transfer-Encoding: chunked"),
+    "long": (page("1.jpg").encode() + b" " * (4 << 20) + NOAI.encode(), ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CUT)
+def test_what_the_rest_of_a_cut_page_says_is_not_taken_for_silence(make_duckdb_work, tmp_path, case):
+    body, header = CUT[case]
+    work = run_ingest(make_duckdb_work, tmp_path, {"a.warc.gz": packed(html(body, header))})
+    shown = [] if "damaged" in case else [("1.jpg", "html_meta", "hold")]
+    assert signals(work, "kind", "verdict") == shown
+    assert rows(work, "rejected", "reason") == [("page_cut",)]
+
+
+@pytest.mark.parametrize("kind", ["wat", "warc"])
+def test_a_page_that_its_archive_calls_cut_is_held(make_duckdb_work, tmp_path, kind):
+    made = wat([picture("1.jpg")]) if kind == "wat" else html(page("1.jpg"))
+    old, new = (
+        (b'"WARC-Date"', b'"WARC-Truncated":"length","WARC-Date"'),
+        (b"WARC-Date:", b"WARC-Truncated: length\r\nWARC-Date:"),
+    )
+    made = made.replace(*(old if kind == "wat" else new))
+    if kind == "wat":
+        size = len(made.partition(b"\r\n\r\n")[2]) - 4
+        made = record("metadata", made.partition(b"\r\n\r\n")[2][:size])
+    work = run_ingest(make_duckdb_work, tmp_path, {f"a.{kind}.gz": packed(made)})
+    assert signals(work, "kind", "verdict") == [("1.jpg", "html_meta", "hold")]
+    assert rows(work, "rejected", "reason") == [("page_cut",)]
+
+
+@pytest.mark.parametrize("status", ["302 Found", "404 Not Found", "500 Error"])
+@pytest.mark.parametrize("kind", ["wat", "warc"])
+def test_pages_that_are_no_answers_are_rows_with_a_reason(make_duckdb_work, tmp_path, kind, status):
+    if kind == "wat":
+        content = wat([picture("1.jpg")]).partition(b"\r\n\r\n")[2][:-4]
+        made = record("metadata", content.replace(b'"Status":"200"', b'"Status":"%b"' % status[:3].encode()))
+    else:
+        made = html(page("1.jpg"), status=status)
+    work = run_ingest(make_duckdb_work, tmp_path, {f"a.{kind}.gz": packed(made)})
+    assert (rows(work, "pair", "url"), rows(work, "rejected", "reason")) == ([], [("http_status",)])
+
+
+@pytest.mark.parametrize("date", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "yesterday"])
+def test_a_date_out_of_all_years_is_none(make_duckdb_work, tmp_path, date):
+    made = record(
+        "response", b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + page("1.jpg", head=NOAI).encode(), date=date
+    )
+    work = run_ingest(make_duckdb_work, tmp_path, {"a.warc.gz": packed(made)})
+    assert signals(work, "kind", "verdict") == [("1.jpg", "html_meta", "deny")]
+
+
+@pytest.mark.parametrize(("kind", "other"), [("wat", "warc"), ("warc", "wat")])
+def test_an_archive_of_the_other_format_is_refused(tmp_path, kind, other):
+    made = {"wat": packed(INFO, wat([picture("1.jpg")])), "warc": packed(INFO, html(page("1.jpg")))}[kind]
+    (tmp_path / "a.gz").write_bytes(made)
+    config = {"work_dir": "work", "release_dir": "release", "sources": [{"path": "a.gz", "format": other}]}
+    (tmp_path / "job.yaml").write_text(json.dumps(config))
+    result = CliRunner().invoke(main, ["-q", "run", str(tmp_path / "job.yaml"), "--until", "ingest"])
+    assert (result.exit_code, f"looks like a {kind.upper()} file" in result.stderr) == (2, True), result.output
+
+
 NO_ARCHIVES = {
     "a.warc": b"hello\n" * 100,
     "a.warc.gz": gzip.compress(b"hello\n" * 100),

@@ -35,13 +35,14 @@ def test_a_host_that_gives_no_rules_is_held_and_asked_for_nothing_else(world):
         "shut.example": {"robots": {"serve": "close"}, **OPEN},
         "slow.example": {"robots": {"serve": "drip"}, **OPEN},
         "often.example": {"robots": {"status": 429}, **OPEN},
+        "part.example": {"robots": {"status": 206}, **OPEN},
         "loop.example": {"robots": {"redirect": "http://loop.example/robots.txt"}, **OPEN},
         "open.example": OPEN,
     }
     world.run(hosts, [f"http://{host}/p/0.jpg" for host in [*hosts, "nowhere.example"]], consult={"timeout_s": 0.5})
     fates = world.fates()
     assert fates.pop("http://open.example/p/0.jpg") == "alive"
-    assert Counter(fates.values()) == {"hold:robots_txt": 6}
+    assert Counter(fates.values()) == {"hold:robots_txt": 7}
     assert world.images_asked() == ["http://open.example/p/0.jpg"]
 
 

@@ -34,6 +34,7 @@ AI_TXT = {
     "shut.example": (file("User-agent: *\nDisallow: *.jpg"), "deny:ai_txt"),
     "sound.example": (file("User-agent: *\nDisallow: *.mp3"), "alive"),
     "later.example": ({"status": 503}, "hold:ai_txt"),
+    "part.example": ({"status": 206}, "hold:ai_txt"),
     "often.example": ({"status": 429}, "hold:ai_txt"),
     "close.example": ({"serve": "close"}, "hold:ai_txt"),
     "slow.example": ({"serve": "drip"}, "hold:ai_txt"),
@@ -64,6 +65,8 @@ RSL_FILES = {
     "elsewhere.example": ({}, ["http://shut.example/terms"], "deny:rsl"),
     "none.example": ({}, ["/terms"], "alive"),  # 404: there is no such file
     "later.example": ({"/terms": {"status": 503}}, ["/terms"], "hold:rsl"),
+    "part.example": ({"/terms": {"status": 206}}, ["/terms"], "hold:rsl"),
+    "odd.example": ({}, ["http://["], "hold:rsl"),
     "slow.example": ({"/terms": {"serve": "drip"}}, ["/terms"], "hold:rsl"),
     "endless.example": ({"/terms": {"serve": "endless"}}, ["/terms"], "hold:rsl"),
     "garbage.example": ({"/terms": {"serve": "bomb"}}, ["/terms"], "alive"),
@@ -154,18 +157,18 @@ def test_a_link_to_terms_ends_the_exchange_until_they_are_read(world):
     hosts = {
         "a.example": {"paths": {
             "/shut/": link("/closed.xml"), "/free/": link("/open.xml"), "/lost/": link("http://nowhere.example/t"),
-            "/inside/": link("http://10.0.0.1/t"), "/away/": {"redirect": "http://b.example/p/{name}"},
+            "/inside/": link("http://10.0.0.1/t"), "/odd/": link("http://["), "/away/": {"redirect": "http://b.example/p/{name}"},
             "/closed.xml": file(CLOSED_TERMS), "/open.xml": file(OPEN_TERMS),
         }},
         "b.example": {"paths": {"/p/": link("http://a.example/closed.xml")}},
         "c.example": {"paths": {f"/p/{number}.jpg": link(f"/{number}.xml") for number in range(6)}},
     }  # fmt: skip
     pairs = [f"http://a.example/{name}/{number}.jpg" for name in ("shut", "free") for number in range(3)]
-    pairs += [f"http://a.example/{name}/5.jpg" for name in ("lost", "inside", "away")]
+    pairs += [f"http://a.example/{name}/5.jpg" for name in ("lost", "inside", "odd", "away")]
     pairs += [f"http://c.example/p/{number}.jpg" for number in range(6)]
     world.run(hosts, pairs)
     few, too_many = ["alive"] * 4, ["hold:rsl"] * 2
-    ended = ["deny:rsl"] * 3 + ["alive"] * 3 + ["hold:rsl", "hold:rsl", "deny:rsl"] + few + too_many
+    ended = ["deny:rsl"] * 3 + ["alive"] * 3 + ["hold:rsl", "hold:rsl", "hold:rsl", "deny:rsl"] + few + too_many
     assert list(world.fates().values()) == ended
     asked = Counter(world.requests)
     assert (asked["http://a.example/open.xml"], asked["http://c.example/5.xml"]) == (1, 0)
@@ -205,3 +208,22 @@ def test_another_policy_reads_the_same_evidence_otherwise(world):
     assert world.images_asked() == ["http://crawler.example/p/0.jpg", "http://index.example/p/0.jpg"]
     assert len(world.requests) == 2
     assert [row for row in world.store.read("signal").to_pylist() if row["hop"] is None] == first
+
+
+def test_who_refused_is_not_asked_again_by_way_of_a_redirect(world):
+    """Be it in the list as well, on the host that redirects or on another."""
+    shut = {"headers": [["X-Robots-Tag", "noai"]]}
+    hosts = {
+        "a.example": {"paths": {
+            "/p/": {}, "/shut/": shut, "/here/": {"redirect": "http://a.example/shut/{name}"},
+            "/there/": {"redirect": "http://b.example/shut/0.jpg"}, "/fine/": {"redirect": "http://b.example/p/0.jpg"},
+        }},
+        "b.example": {"paths": {"/p/": {}, "/shut/": shut}},
+    }  # fmt: skip
+    names = ["here/0", "shut/0", "there/1", "there/2", "there/3", "fine/1", "fine/2", "p/0"]
+    pairs = [f"http://a.example/{name}.jpg" for name in names]
+    world.run(hosts, pairs, fetch={"partitions": 1})
+    assert list(world.fates().values()) == ["deny:x_robots_tag"] * 5 + ["alive"] * 3
+    asked = Counter(world.requests)
+    assert (asked["http://a.example/shut/0.jpg"], asked["http://b.example/shut/0.jpg"]) == (1, 1)
+    assert asked["http://b.example/p/0.jpg"] == 1

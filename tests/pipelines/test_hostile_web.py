@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from hostile_web import MAX_BYTES, expected, expected_errors, hostile_web
+from hostile_web import MAX_BYTES, expected, expected_errors, expected_hosts, hostile_web
 
 from fairshard.pipelines._store import Store
 
@@ -66,8 +66,14 @@ def test_each_robots_txt_that_gave_no_answer_has_its_error(run):
     assert errors == expected_errors()
 
 
-def test_nobody_is_asked_whose_address_is_refused(run):
-    assert run.asked == {str(urlsplit(url).hostname).removesuffix(".example") for url in expected(HOSTS)}
+def test_nobody_is_asked_whose_address_or_port_is_refused(run):
+    assert run.asked == expected_hosts(HOSTS)
+
+
+def test_no_password_of_a_url_is_in_any_row_or_line(run):
+    tables = [str(run.store.read(name).to_pylist()) for name in ("dropped", "image", "host_file", "signal")]
+    assert "refused_port" in tables[0] and "credentials" in tables[1]
+    assert "secret" not in "".join(tables) + run.done.stderr
 
 
 def test_nothing_hostile_is_in_memory_as_a_whole(run):

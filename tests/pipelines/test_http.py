@@ -133,7 +133,7 @@ def test_a_body_its_headers_and_what_was_sent():
         async with site(answer) as url, Client(LOOPBACK) as client:
             port = url.rpartition(":")[2]
             await client.get(url)
-            return port, await client.get(f"http://user:secret@127.0.0.1:{port}/a b?x=1#part")
+            return port, await client.get(f"http://127.0.0.1:{port}/a b?x=1#part")
 
     port, fetched = asyncio.run(run())
     assert (fetched.status, fetched.body, fetched.error, fetched.attempts) == (200, b"pixels", None, 1)
@@ -294,7 +294,7 @@ def peaks(active: Counter, peak: Counter, name: str):
 
 @pytest.mark.parametrize("per_host", [1, 3])
 def test_requests_at_once_to_one_host_are_bounded_through_a_proxy_too(per_host):
-    active, peak = Counter(), Counter()
+    active, peak, ports = Counter(), Counter(), tuple(range(8000, 8040))
 
     async def answer(request):
         names = [request.host.partition(":")[0], "all"]
@@ -305,7 +305,7 @@ def test_requests_at_once_to_one_host_are_bounded_through_a_proxy_too(per_host):
         return web.Response()
 
     async def run():
-        async with site(answer) as url, Client(through(url, per_host=per_host)) as client:
+        async with site(answer) as url, Client(through(url, per_host=per_host, ports=ports)) as client:
             requests = [Request(f"http://h{number % 2}.example:{8000 + number}/") for number in range(40)]
             return [fetched.error async for _, fetched in client.get_all(requests)]
 
@@ -831,7 +831,7 @@ def test_a_private_address_is_refused_when_it_is_connected_to(host):
     async def run():
         server = await asyncio.start_server(lambda *_: connections.update("c"), "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        async with Client(options(allow_private=False, retries=2)) as client:
+        async with Client(options(allow_private=False, ports=(port,), retries=2)) as client:
             fetched = await client.get(f"http://{host}:{port}/")
         server.close()
         return fetched
@@ -846,7 +846,102 @@ def test_any_text_is_a_target_or_a_reason(url):
     try:
         assert isinstance(target(url), Target)
     except Failure as failure:
-        assert failure.code in ("bad_url", "unsupported_scheme", "refused_address")
+        assert failure.code in ("bad_url", "unsupported_scheme", "credentials", "refused_address", "refused_port")
+
+
+# Ports and credentials
+
+
+@asynccontextmanager
+async def counting_site(connections: Counter):
+    """A server that counts who connects, whatever they say. Gives its port."""
+
+    async def connected(_reader, writer):
+        connections.update(["made"])
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+def redirected_to(location: str, both: bool, hops: int = 1):
+    """Ask a site that redirects to ``location``, in which ``PORT`` is another's; whether that one's may be asked.
+
+    Returns what asking gave, the ports of the two, and the connections that the other saw.
+    """
+    connections = Counter()
+
+    async def run():
+        async with counting_site(connections) as other:
+            table = {f"/{number}": f"/{number + 1}" for number in range(hops - 1)}
+            table[f"/{hops - 1}"] = location.replace("PORT", str(other))
+            async with site(redirects(table)) as url:
+                own = int(url.rpartition(":")[2])
+                async with Client(options(ports=(own, other) if both else (own,), retries=2)) as client:
+                    return await client.get(f"{url}/0"), own, other
+
+    return *asyncio.run(run()), connections
+
+
+@pytest.mark.parametrize("hops", [1, 3])
+def test_a_redirect_to_another_port_is_refused_before_anything_is_connected_to(hops):
+    fetched, own, other, connections = redirected_to("http://127.0.0.1:PORT/", both=False, hops=hops)
+    assert (fetched.error, fetched.attempts, len(fetched.hops)) == ("refused_port", 1, hops)
+    assert fetched.detail == f"port {other} is not one of fetch.ports ({own})"
+    assert not connections
+
+
+@pytest.mark.parametrize("hops", [1, 3])
+def test_a_redirect_to_a_port_that_may_be_asked_is_followed(hops):
+    fetched, *_, connections = redirected_to("http://127.0.0.1:PORT/", both=True, hops=hops)
+    assert (fetched.error, fetched.body, connections["made"]) == (None, b"ok", 1)
+
+
+@pytest.mark.parametrize("user", ["ada:secret@", "ada@", ":secret@"])
+def test_a_redirect_with_credentials_is_refused_before_anything_is_connected_to(user):
+    fetched, *_, connections = redirected_to(f"http://{user}127.0.0.1:PORT/", both=True)
+    assert (fetched.error, fetched.attempts, len(fetched.hops)) == ("credentials", 1, 1)
+    assert "secret" not in fetched.detail + fetched.final_url and not connections
+
+
+def test_a_redirect_to_an_empty_user_is_one_to_none():
+    fetched, *_, connections = redirected_to("http://:@127.0.0.1:PORT/@#user:pw@", both=True)
+    assert (fetched.error, connections["made"]) == (None, 1)
+    assert fetched.final_url.endswith("/@")
+
+
+@pytest.mark.parametrize(("ports", "error"), [(None, None), ((80,), "refused_port")])
+def test_servers_of_trials_may_listen_anywhere_unless_ports_are_named(ports, error):
+    connections = Counter()
+
+    async def run():
+        async with counting_site(connections) as port, Client(options(ports=ports, retries=2)) as client:
+            requests = [Request(f"http://127.0.0.1:{port}/{number}") for number in range(2)]
+            return [fetched async for _, fetched in client.get_all(requests)]
+
+    answers = asyncio.run(run())
+    assert {fetched.error for fetched in answers} == {error}
+    assert bool(connections) == (error is None)
+
+
+def test_the_port_of_a_proxy_is_for_whoever_set_it_and_so_are_its_credentials():
+    async def run():
+        async with site(redirects({})) as url:
+            proxy = url.replace("http://", "http://ada:secret@")
+            async with Client(through(proxy)) as client:
+                return [await client.get(f"http://a.example{port}/") for port in ("", ":8080", ":22")]
+
+    assert [fetched.error for fetched in asyncio.run(run())] == [None, None, "refused_port"]
+
+
+def test_the_password_of_a_proxy_that_is_none_is_not_repeated():
+    with pytest.raises(ConfigError, match=r"proxy\.example") as error:
+        Client(options(proxy="ftp://ada:secret@proxy.example"))
+    assert "secret" not in str(error.value)
 
 
 # Opt-outs end the exchange

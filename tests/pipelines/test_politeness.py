@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fairshard.pipelines._politeness import Host, Manners, retry_after_s
 
@@ -23,7 +25,17 @@ def test_retry_after_in_seconds(value, seconds):
 def test_retry_after_as_a_date():
     assert 3500 < (retry_after_s(formatdate(time.time() + 3600, usegmt=True)) or 0) <= 3600
     assert retry_after_s("Mon, 01 Jan 2001 00:00:00 GMT") == 0
-    assert retry_after_s("Mon, 99 Jan 2001 00:00:00 GMT") is None
+    for odd in (
+        "99 Jan 2001 00:00:00 GMT",
+        "01 Jan 99999999999999999999 00:00:00 GMT",
+        "01 Jan 2030 00:00:00 +99999999999999",
+    ):
+        assert retry_after_s(f"Mon, {odd}") is None
+
+
+@given(st.text("0123456789 ,:+-MonJaGTZ", max_size=60) | st.text(max_size=40))
+def test_no_retry_after_raises(value):
+    assert (retry_after_s(value) or 0) >= 0
 
 
 def test_turns_are_limited():

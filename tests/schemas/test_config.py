@@ -30,6 +30,12 @@ def test_a_number_may_have_an_exponent_as_in_yaml_1_2(tmp_path):
     assert (job.config.train.lr, job.config.train.weight_decay) == (1e-4, 20)
 
 
+def test_ports_are_numbers_of_tcp(tmp_path):
+    given = "{work_dir: w, release_dir: r, sources: [{path: a.csv}], fetch: {ports: [1, 443, 65535]}}"
+    assert load(tmp_path, given).config.fetch.ports == (1, 443, 65535)
+    assert config.from_mapping(LEAST, tmp_path).config.fetch.ports is None
+
+
 def test_settings_of_spark_are_text(tmp_path):
     given = {"spark.master": "yarn", "spark.executor.cores": 2, "spark.ui.enabled": True, "spark.memory.fraction": 0.5}
     found = config.from_mapping({**LEAST, "spark": given}, tmp_path).config.spark
@@ -45,9 +51,17 @@ def test_settings_of_spark_are_text(tmp_path):
         ({"sources": "a.csv"}, r"config\.sources: is text; expected a list"),
         ({"sources": [{"path": "a", "format": "xls"}]}, r"sources\[0\]\.format: is 'xls'; expected one of auto"),
         ({"sources": [{"path": "a", "name": "x"}, {"path": "b", "name": "x"}]}, "two are called 'x'"),
+        ({"sources": [{"path": "a\0b.csv"}]}, r"sources\[0\]\.path: is 'a\\x00b\.csv'; expected text without a NUL"),
         ({"workers": True}, r"config\.workers: is True; expected a whole number"),
         ({"fetch": {"concurrency": 0}}, r"config\.fetch\.concurrency: is 0; expected at least 1"),
         ({"fetch": {"max_bytes_per_s": 0}}, r"config\.fetch\.max_bytes_per_s: is 0; expected at least 1"),
+        ({"fetch": {"ports": []}}, r"config\.fetch\.ports: is empty; expected at least one port\. Leave it out"),
+        ({"fetch": {"ports": [80, 0]}}, r"config\.fetch\.ports\[1\]: is 0; expected a port from 1 to 65535"),
+        ({"fetch": {"ports": [65536]}}, r"config\.fetch\.ports\[0\]: is 65536; expected a port from 1 to 65535"),
+        ({"fetch": {"ports": [-1]}}, r"config\.fetch\.ports\[0\]: is -1; expected a port"),
+        ({"fetch": {"ports": ["http"]}}, r"config\.fetch\.ports\[0\]: is 'http'; expected a whole number"),
+        ({"fetch": {"ports": [True]}}, r"config\.fetch\.ports\[0\]: is True; expected a whole number"),
+        ({"fetch": {"ports": 80}}, r"config\.fetch\.ports: is a number; expected a list"),
         ({"fetch": {"max_delay_s": -1}}, r"config\.fetch\.max_delay_s: is -1\.0; expected at least 0"),
         ({"balance": {"max_per_templates": 9}}, r"unknown key 'max_per_templates'\. Did you mean 'max_per_template'\?"),
         ({"balance": {"max_per_template": 0}}, r"config\.balance\.max_per_template: is 0; expected at least 1"),

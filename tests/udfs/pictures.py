@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,7 +62,8 @@ def all_pictures() -> Iterator[Image.Image]:
             yield kind(height, width, seed)
 
 
-MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F"]
+DEEP = ["I", "I;16", "F"]  # more than 8 bits, which Pillow's ``convert`` clips
+MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", *DEEP]
 
 
 def in_mode(picture: Image.Image, mode: str) -> Image.Image:
@@ -86,10 +88,57 @@ FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"] + ["AVIF"] * features.ch
 
 
 def every_file(picture: Image.Image) -> dict[str, bytes]:
-    """The picture in every colour mode and format that Pillow writes, by ``mode-format``."""
+    """The picture in every colour mode of 8 bits and every format that Pillow writes, by ``mode-format``."""
     files = {}
-    for mode in MODES:
+    for mode in [mode for mode in MODES if mode not in DEEP]:
         for kind in FORMATS:
             with contextlib.suppress(OSError, KeyError, ValueError):  # Pillow has three ways to say that it cannot
                 files[f"{mode}-{kind}"] = encoded(in_mode(picture, mode), kind)
     return files
+
+
+# Colours of the three primaries as XYZ under D50, and the exponent of all three curves.
+SRGB = ((0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141))
+ADOBE_RGB = ((0.6097, 0.3111, 0.0195), (0.2053, 0.6257, 0.0609), (0.1492, 0.0632, 0.7446))
+_D50 = (0.9642, 1.0, 0.8249)
+
+
+def icc_profile(space: bytes, tags: dict[bytes, bytes], *, padding: int = 0) -> bytes:
+    """An ICC profile of a display, version 2 (ICC.1:2001-04), with bytes that belong to no tag at its end."""
+    start, table, body = 132 + 12 * len(tags), b"", b""
+    for name, value in tags.items():
+        table += struct.pack(">4sII", name, start + len(body), len(value))
+        body += value + bytes(-len(value) % 4)
+    body += bytes(padding)
+    header = struct.pack(">I4xI4s4s4s", start + len(body), 0x02400000, b"mntr", space, b"XYZ ").ljust(36, b"\0")
+    header = (header + b"acsp").ljust(68, b"\0") + _xyz(_D50)[8:]
+    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+def rgb_profile(primaries: tuple[tuple[float, float, float], ...], gamma: float, *, padding: int = 0) -> bytes:
+    """A profile of three primaries, as XYZ under D50, and one exponent."""
+    colours = {name: _xyz(primary) for name, primary in zip((b"rXYZ", b"gXYZ", b"bXYZ"), primaries, strict=True)}
+    curves = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), _curve(gamma))
+    return icc_profile(b"RGB ", {b"wtpt": _xyz(_D50), **colours, **curves}, padding=padding)
+
+
+def grey_profile(gamma: float) -> bytes:
+    return icc_profile(b"GRAY", {b"wtpt": _xyz(_D50), b"kTRC": _curve(gamma)})
+
+
+def cmyk_profile() -> bytes:
+    """Of a press whose inks all print as grey: lighter by a quarter of white for each that is missing."""
+    corners = [255 * (4 - bin(inks).count("1")) // 4 for inks in range(16)]
+    grid = b"".join(bytes((lightness, 128, 128)) for lightness in corners)
+    unit = struct.pack(">9i", *(0x10000 * (place % 4 == 0) for place in range(9)))
+    table = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + unit + bytes(range(256)) * 4 + grid + bytes(range(256)) * 3
+    profile = icc_profile(b"CMYK", {b"wtpt": _xyz(_D50), b"A2B0": table})
+    return profile[:12] + b"prtr" + profile[16:20] + b"Lab " + profile[24:]
+
+
+def _xyz(values: tuple[float, float, float]) -> bytes:
+    return b"XYZ " + bytes(4) + struct.pack(">3i", *(round(value * 0x10000) for value in values))
+
+
+def _curve(gamma: float) -> bytes:
+    return b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from pictures import drawing, encoded, in_mode, photograph
+from pictures import SRGB, drawing, encoded, in_mode, photograph, rgb_profile
 from PIL import Image
 
 from fairshard.schemas.errors import MissingExtra
@@ -48,6 +48,21 @@ def test_rendition_is_upright_and_on_white():
     clear = Image.new("RGBA", (40, 20), (200, 0, 0, 0))
     ours = Rendition(64, encode_format="png", encode_quality=6)(decode(encoded(clear, "PNG", exif=exif)))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(ours.data))), np.full((40, 20, 3), 255))
+
+
+def test_rendition_is_in_srgb():
+    swapped = rgb_profile((SRGB[1], SRGB[0], SRGB[2]), 2.2)
+    red = encoded(Image.new("RGB", (90, 70), (255, 0, 0)), "JPEG", icc_profile=swapped)
+    ours = Rendition(64, encode_format="png", encode_quality=6)(decode(red))
+    shown = Image.open(io.BytesIO(ours.data))
+    assert np.abs(np.asarray(shown, int) - (0, 255, 0)).max() <= 3
+    assert "icc_profile" not in shown.info
+
+
+def test_rendition_of_16_bits_is_no_white_sheet():
+    gradient = np.linspace(0, 0xFFFF, 64 * 64).astype(np.uint16).reshape(64, 64)
+    ours = Rendition(64, encode_format="png", encode_quality=6)(decode(encoded(Image.fromarray(gradient), "PNG")))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(ours.data)).convert("L")), gradient >> 8)
 
 
 def test_rendition_of_what_the_encoder_refuses():

@@ -157,7 +157,7 @@ def test_texts_of_any_kind_are_taken_out_as_json_has_them(given, escaped):
         for shown, url, alt in given
     ]
     content = json.dumps(json.loads(compact(links)), ensure_ascii=escaped, separators=(",", ":")).encode()
-    assert compiled.pictures(content, 10_000)[1] == sum(shown for shown, _, _ in given)
+    assert compiled.pictures(content, 10_000, b"{}")[1] == sum(shown for shown, _, _ in given)
     page = wat.envelope(content)
     assert (pictures(page) if page else []) == [(url, alt) for shown, url, alt in given if shown]
 
@@ -172,7 +172,7 @@ UNUSUAL = {
 @needs_links
 @pytest.mark.parametrize("kind", UNUSUAL)
 def test_links_of_an_unusual_form_are_left_to_the_parser(kind):
-    assert compiled.pictures(compact(UNUSUAL[kind]), 10_000) is None
+    assert compiled.pictures(compact(UNUSUAL[kind]), 10_000, b"{}") is None
 
 
 @needs_links
@@ -185,10 +185,10 @@ def test_links_of_an_unusual_form_are_left_to_the_parser(kind):
 )  # fmt: skip
 def test_bytes_of_an_unusual_form_are_left_to_the_parser(old, new):
     content = compact([PICTURE])
-    assert compiled.pictures(content, 10_000) is not None
-    assert compiled.pictures(content.replace(old, new), 10_000) is None
+    assert compiled.pictures(content, 10_000, b"{}") is not None
+    assert compiled.pictures(content.replace(old, new), 10_000, b"{}") is None
     for end in range(len(content)):  # it reads no byte beyond the last
-        taken = compiled.pictures(content[:end], 10_000)
+        taken = compiled.pictures(content[:end], 10_000, b"{}")
         assert taken is None or end > content.index(b"]", content.index(b'"Links"'))
 
 
@@ -199,8 +199,51 @@ def test_links_that_are_not_the_pages_are_not_taken_for_its():
         assert page is not None
         assert pictures(page) == [("/a.jpg", "a boat")]
     elsewhere = json.dumps({"Other": {"Links": [PICTURE]}}, separators=(",", ":")).encode()
-    assert compiled.pictures(elsewhere, 10_000) is not None
+    assert compiled.pictures(elsewhere, 10_000, b"{}") is not None
     assert wat.envelope(elsewhere) is None
+
+
+def test_links_that_say_they_were_taken_are_not_taken_for_those():
+    """In a record that has links twice, of which the second count, and are not written as usual."""
+    content = compact([PICTURE], Links2=[{"path": "taken"}, {**PICTURE, "url": "/b.jpg"}]).replace(
+        b'"Links2":', b'"Links": '
+    )
+    page = wat.envelope(content)
+    assert page is not None
+    assert pictures(page) == [("/b.jpg", "a boat")]
+
+
+UNREADABLE = {
+    "one meta": {"Metas": {"name": "robots", "content": "noai"}},
+    "content in a list": {"Metas": [{"name": "robots", "content": ["noai"]}, {"name": "a", "content": {"b": 1}}]},
+    "a fraction": {"Metas": [{"name": "tdm-reservation", "content": 1.0}]},
+    "a name that is none": {"Metas": [{"name": ["robots"], "content": [["noai"]]}]},
+    "pairs": {"Headers": [["X-Robots-Tag", "noai"]]},
+    "a list in a list": {"Headers": {"X-Robots-Tag": [["noai"]]}},
+    "an object": {"Headers": {"X-Robots-Tag": {"a": "noai"}}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_statements_of_an_unknown_form_are_no_silence(way, kind):
+    response = {"Headers": {}, "HTML-Metadata": {"Head": {}, "Links": [PICTURE]}}
+    for name, value in UNREADABLE[kind].items():
+        (response if name == "Headers" else response["HTML-Metadata"]["Head"])[name] = value
+    document = {"Envelope": {"Payload-Metadata": {"HTTP-Response-Metadata": response}, "WARC-Header-Metadata": ABOUT}}
+    with pytest.raises(ValueError):
+        wat.envelope(json.dumps(document).encode())
+
+
+def test_names_and_types_are_read_without_blanks(way):
+    head = {
+        "Link": [{"path": "LINK@/href", "url": "/l", "rel": "license", "type": " application/RSL+xml ; charset=utf-8"}]
+    }
+    response = {"Headers": {" X-Robots-Tag ": "noai"}, "HTML-Metadata": {"Head": head, "Links": [PICTURE]}}
+    document = {"Envelope": {"Payload-Metadata": {"HTTP-Response-Metadata": response}, "WARC-Header-Metadata": ABOUT}}
+    page = wat.envelope(json.dumps(document).encode())
+    assert page is not None
+    assert page.headers == [("X-Robots-Tag", "noai")]
+    assert page.page(()).licences == (("/l", "application/rsl+xml"),)
 
 
 def test_of_a_page_with_very_many_pictures_the_first_are_here(way):
@@ -220,6 +263,6 @@ def test_a_record_larger_than_the_usual_space_is_read():
 @needs_links
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="fewer than no pictures"):
-        compiled.pictures(b"{}", -1)
+        compiled.pictures(b"{}", -1, b"{}")
     with pytest.raises(TypeError):
-        compiled.pictures("{}", 1)
+        compiled.pictures("{}", 1, b"{}")

@@ -16,14 +16,20 @@ from .robots_lines import names
 
 # Google's list of directives with a value; none of them opens a scope.
 VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
+_DATED = "unavailable_after"
 
 NO_AI = frozenset({"noai", "noml"})
 NO_IMAGE_AI = "noimageai"
 NO_INDEX = frozenset({"noindex", "none"})
 NO_IMAGE_INDEX = NO_INDEX | {"noimageindex"}
+_AGAINST = NO_AI | {NO_IMAGE_AI}
+
+# What some write before the directives as if it were part of them: it names everybody.
+_EVERYBODY = frozenset({"*", "robots", "x-robots-tag"})
 
 _SCOPE_CHARS = 256  # longer than any name, short enough to be compared at every directive
-_WORD = re.compile(r"[^\s;\"']+")
+_WORD = re.compile(r"[^\s;|\"']+")
+_VALUE = re.compile(r"\s*[^\s;|]*")
 
 
 def refusal(text: str, agent: str, *, image: bool, also: Collection[str] = ()) -> str:
@@ -36,7 +42,7 @@ def refusal(text: str, agent: str, *, image: bool, also: Collection[str] = ()) -
         also: search engines' words that refuse too, a policy choice: ``NO_INDEX`` or ``NO_IMAGE_INDEX``.
     """
     for scope, directive in directives(text):
-        word = directive.lower()
+        word = directive.lower().rstrip(".")
         refused = word in NO_AI or word in also or (image and word == NO_IMAGE_AI)
         if refused and _addresses(scope, agent):
             return word
@@ -46,23 +52,41 @@ def refusal(text: str, agent: str, *, image: bool, also: Collection[str] = ()) -
 def directives(text: str) -> Iterator[tuple[str, str]]:
     """Each word of a line with the scope it stands in; an empty scope is everybody.
 
-    Directives with a value are left out: no value of theirs is a directive.
+    The values of directives are left out. A word against training is one whatever follows it.
     """
     scope, dated = "", False
     for part in text.split(","):
+        pieces = part.split(":")[::-1]
         if dated and part.strip()[:1].isdigit():
-            dated = False  # the rest of a date such as "Friday, 25-Jun-10 15:00:00 UTC"
-            continue
+            yield from _date(pieces, scope)  # the rest of one such as "Friday, 25-Jun-10 15:00:00 UTC"
         dated = False
-        *scopes, rest = part.split(":")
-        for name in scopes:
-            *before, last = name.split() or [""]
-            yield from _words(" ".join(before), scope)  # a comma is missing before the name
-            if last.lower() in VALUED:
-                rest, dated = "", last.lower() == "unavailable_after"
+        while pieces:
+            name = pieces.pop()
+            *before, last = name.replace(";", " ; ").split() or [""]
+            word = last.lower()
+            if not pieces:
+                yield from _words(name, scope)
                 break
-            scope = name.strip()[:_SCOPE_CHARS]
-        yield from _words(rest, scope)
+            yield from _words(" ".join(before), scope)  # a comma is missing before the name
+            if word == _DATED:
+                dated = True
+                yield from _date(pieces, scope)
+            elif word in VALUED:
+                pieces.append(_VALUE.sub("", pieces.pop(), count=1))
+            elif word in _AGAINST:
+                yield scope, last
+            else:
+                scope = name.strip(" \t;")[:_SCOPE_CHARS]
+
+
+def _date(pieces: list[str], scope: str) -> Iterator[tuple[str, str]]:
+    """Words against training in a date. Takes it off the end of ``pieces``: it holds colons, and a semicolon ends it."""
+    while pieces:
+        date, semicolon, rest = pieces.pop().partition(";")
+        yield from ((scope, word) for _, word in _words(date, scope) if word.lower() in _AGAINST)
+        if semicolon:
+            pieces.append(rest)
+            return
 
 
 def _words(text: str, scope: str) -> Iterator[tuple[str, str]]:
@@ -72,4 +96,4 @@ def _words(text: str, scope: str) -> Iterator[tuple[str, str]]:
 @lru_cache(maxsize=256)
 def _addresses(scope: str, agent: str) -> bool:
     """Whether a scope is everybody's or ours. Where a comma is missing, the name is not its first word."""
-    return not scope or any(word == "*" or names(word, agent) for word in scope.split())
+    return not scope or any(word.lower() in _EVERYBODY or names(word, agent) for word in scope.split())

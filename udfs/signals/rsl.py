@@ -180,10 +180,11 @@ def _linked(hops: Sequence[Response], url: str) -> Iterator[str]:
 
 
 def _absolute(url: str, reference: str) -> str:
+    """A reference as an absolute URL; as written where it cannot be one, for then its file is one that gave no answer."""
     try:
         return urljoin(url, reference.strip())
     except ValueError:
-        return ""
+        return reference
 
 
 def _content(element: ET.Element, prefix: str) -> Content | None:

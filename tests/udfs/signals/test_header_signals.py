@@ -26,6 +26,15 @@ def hops(*headers: tuple[str, str]) -> list[Response]:
         ("a: unavailable_after: Friday, 25-Jun-10 15:00:00 UTC, noai", [("a", "noai")]),
         ("a: max-snippet: -1, noai, b: x, noml", [("a", "noai"), ("b", "x"), ("b", "noml")]),
         ("noindex nofollow; noai", [("", "noindex"), ("", "nofollow"), ("", "noai")]),
+        ("max-image-preview:large; noai", [("", "noai")]),
+        ("max-snippet:-1 noai, a: max-snippet: 5; noml", [("", "noai"), ("a", "noml")]),
+        ("index; max-snippet:-1; b: noai; noimageai", [("", "index"), ("b", "noai"), ("b", "noimageai")]),
+        ("max-snippet:noai", []),
+        ("unavailable_after: 2030-01-01 15:00:00; noai", [("", "noai")]),
+        ("unavailable_after: Friday, 25-Jun-10 15:00:00 UTC; noai; b", [("", "noai"), ("", "b")]),
+        ("unavailable_after: 25 Jun 2010 15:00:00 PST noai", [("", "noai")]),
+        ("noai|noimageai", [("", "noai"), ("", "noimageai")]),
+        ("a: noai: true", [("a", "noai"), ("a", "true")]),
         (" , ,", []),
         (": noai", [("", "noai")]),
         ("a:", []),
@@ -33,6 +42,26 @@ def hops(*headers: tuple[str, str]) -> list[Response]:
 )
 def test_directives(line, found):
     assert list(directives(line)) == found
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("noai.", "noai"),
+        ("robots: noai", "noai"),
+        ("X-Robots-Tag: index; noml", "noml"),
+        ("other: noai", ""),
+        ("noaix", ""),
+    ],
+)
+def test_refusals(line, word):
+    assert x_robots_tag.verdict(hops(("X-Robots-Tag", line)), "fairshard").scope == word
+
+
+@pytest.mark.parametrize("unit", ["a:", "unavailable_after:;", "max-snippet:", "max-snippet:1;", "noai:", ";:", "a b:"])
+def test_a_long_line_is_read_in_one_pass(unit):
+    """Of a million pieces; what copied the rest at each of them would not end."""
+    assert sum(1 for _ in directives(unit * 1_000_000)) <= 2_000_000
 
 
 @given(st.text(max_size=80))
