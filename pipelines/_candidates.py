@@ -9,7 +9,7 @@ import pyarrow as pa
 from ..schemas.tables import PAIR, REJECTED
 from ..udfs.arrow import pc
 from ..udfs.text import caption_clean, two_hashes
-from ..udfs.urls import host_domain, href_and_key, key_host
+from ..udfs.urls import has_credentials, host_domain, href_and_key, key_host
 from ._files import arrow_filesystem
 
 _FOUND_LATER = ("host", "domain", "source")
@@ -48,9 +48,10 @@ def candidates(raw: pa.RecordBatch, caption_max_chars: int) -> pa.RecordBatch:
             pc.fill_null(pc.equal(pc.binary_length(trimmed), 0), True),
             pc.is_null(href),
             pc.is_null(key),
+            has_credentials(trimmed),
             pc.is_null(text),
         ),
-        "bad_encoding", "null_url", "bad_url", "unsupported_scheme", "null_caption",
+        "bad_encoding", "null_url", "bad_url", "unsupported_scheme", "credentials", "null_caption",
     )  # fmt: skip
     reason = pc.coalesce(raw.column("reason"), own)
     usable = pc.is_null(reason)

@@ -153,6 +153,25 @@ def canonical_href(url: str) -> str | None:
     return href
 
 
+def has_credentials(url: pa.Array) -> pa.Array:
+    """Whether URLs have a user name or a password, by the WHATWG standard; false where they are null or no URL.
+
+    Args: url: string[n].
+    Returns: bool[n].
+    """
+    suspects = pc.fill_null(pc.match_substring(url, "@"), False)
+    found = pa.array(map(_names_user, url.filter(suspects).to_pylist()), pa.bool_())
+    return pc.replace_with_mask(pa.repeat(pa.scalar(False), len(url)), suspects, found)
+
+
+def _names_user(url: str) -> bool:
+    try:
+        parsed = ada_url.URL(url.strip())
+    except (ValueError, UnicodeError):
+        return False
+    return bool(parsed.username or parsed.password)
+
+
 def canonical_key(url: str) -> str | None:
     """``url_key`` of one URL."""
     href = canonical_href(url)

@@ -189,6 +189,8 @@ BAD_URLS = {
     "javascript:alert(1)": "unsupported_scheme", "https://": "bad_url", "http:///": "bad_url", "/1.jpg": "bad_url",
     "a cat": "bad_url", "https://a b.example/": "bad_url", "https://a.example:99999/": "bad_url",
     "https://[::1/x.jpg": "bad_url", "https://999.1.1.1/x.jpg": "bad_url", "https://.../": "unsupported_scheme",
+    "http://ada:secret@a.example/1.jpg": "credentials", "https://ada@a.example/1.jpg": "credentials",
+    "http:\\\\:secret@a.example/1.jpg": "credentials", "ftp://ada:secret@a.example/": "unsupported_scheme",
 }  # fmt: skip
 
 
@@ -244,7 +246,7 @@ def test_rows_that_are_the_same_after_canonicalisation_are_duplicates(ingested_o
         ("https://www.A.example:443/b/../1.jpg#top", "a  cat"),
         ("http://a.example/1.jpg", " a cat "),
         ("http://a.example/%31.jpg", "a\x00cat"),
-        ("http://user:pw@a.example/1.jpg", "a cat"),
+        ("http://@a.example/1.jpg", "a cat"),
         ("https://a.example/1.jpg", "A cat"),  # another caption
         ("https://a.example/1.jpg?x", "a cat"),  # another URL
     ]
