@@ -17,7 +17,7 @@ from hostile_web import MAX_BYTES, expected, expected_errors, expected_hosts, ho
 from fairshard.pipelines._store import Store
 
 HOSTS = int(os.environ.get("FAIRSHARD_TEST_HOSTS", "200"))
-"""Hosts of one URL each, that do no harm; ``FAIRSHARD_TEST_HOSTS=10000`` takes minutes."""
+"""Hosts of one URL each, that do no harm; ``.ci/run`` has 10,000."""
 
 
 class Run(NamedTuple):
@@ -77,5 +77,5 @@ def test_no_password_of_a_url_is_in_any_row_or_line(run):
 
 
 def test_nothing_hostile_is_in_memory_as_a_whole(run):
-    """An interpreter with all that a run imports takes 200 to 300 MB; each bomb would take as much again."""
-    assert max(mark.peak_mb for mark in run.store.marks()) < 450
+    """An interpreter with all that a run imports takes 200 to 300 MB, and a host 10 kB; each bomb would take as much again."""
+    assert max(mark.peak_mb for mark in run.store.marks()) < 450 + HOSTS / 100

@@ -1,27 +1,30 @@
-"""The pages of the sample web as a WAT file, made here with another parser, through the whole pipeline to shards."""
+"""The pages of the sample web as a WAT file, made here with other parsers (warcio, lexbor), through the whole pipeline to shards."""
 
 from __future__ import annotations
 
 import csv
-import gzip
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from sample_run import run_sample
 from warc_files import DATE, packed, wat
+from warcio.archiveiterator import ArchiveIterator
+from warcio.exceptions import ArchiveLoadFailed
+from warcio.statusandheaders import StatusAndHeaders
+from warcio.warcwriter import WARCWriter
 
 from fairshard.examples.sample_web import FOLDER
 from fairshard.pipelines import ingest
 from fairshard.pipelines._store import Store
-from fairshard.pipelines._warc import Record, records
 from fairshard.pipelines._work import Work
 from fairshard.schemas.config import Source, from_mapping
-from fairshard.udfs import http_message
 
 lexbor = pytest.importorskip("selectolax.lexbor")
-warc = pytest.importorskip("fastwarc.warc")
 
 LINES = (FOLDER / "truth.csv").read_text(encoding="utf-8").splitlines()
 TRUTH = [row for row in csv.DictReader(LINES) if row["source"] == "pages"]
@@ -29,34 +32,44 @@ TRUTH = [row for row in csv.DictReader(LINES) if row["source"] == "pages"]
 LOST = {row["url"] for row in TRUTH if row["kind"] == "registry_creator"}
 
 
-def sample_pages() -> Iterator[tuple[Record, http_message.Message]]:
-    """The pages of the sample's archive."""
-    for record in records(str(FOLDER / "pages.warc.gz"), ("response",), 1 << 20):
-        message = http_message.parse(record.content) if record.kind else None
-        if message and message.status == 200 and message.header("content-type").startswith("text/html"):
-            yield record, message
+class SamplePage(NamedTuple):
+    """A page of the sample's archive, as warcio reads it."""
+
+    uri: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def sample_pages() -> Iterator[SamplePage]:
+    """Those before the damaged record, at which warcio ends."""
+    with (FOLDER / "pages.warc.gz").open("rb") as file, suppress(ArchiveLoadFailed):
+        for record in ArchiveIterator(file):
+            http = record.http_headers
+            if http and http.get_statuscode() == "200" and http.get_header("content-type").startswith("text/html"):
+                yield SamplePage(record.rec_headers["WARC-Target-URI"], http.headers, record.content_stream().read())
 
 
 def wat_records() -> Iterator[bytes]:
     """A WAT record for each of them."""
-    for record, message in sample_pages():
-        yield _wat_record(record.uri, message)
+    return map(_wat_record, sample_pages())
 
 
 def warc_file(path: Path) -> Path:
-    """The same pages as a WARC file, written by FastWARC."""
-    with gzip.open(path, "wb") as file:
-        for record, _ in sample_pages():
-            made = warc.WarcRecord()
-            made.init_headers(record_type=warc.WarcRecordType.response)
-            made.headers["WARC-Target-URI"], made.headers["WARC-Date"] = record.uri, DATE
-            made.set_bytes_content(record.content)
-            made.write(file)
+    """The same pages as a WARC file, written by warcio."""
+    with path.open("wb") as file:
+        writer = WARCWriter(file, gzip=True)
+        for page in sample_pages():
+            http = StatusAndHeaders("200 OK", page.headers, protocol="HTTP/1.1")
+            dated = {"WARC-Date": DATE}
+            made = writer.create_warc_record(
+                page.uri, "response", BytesIO(page.body), http_headers=http, warc_headers_dict=dated
+            )
+            writer.write_record(made)
     return path
 
 
-def _wat_record(uri: str, message: http_message.Message) -> bytes:
-    tree = lexbor.LexborHTMLParser(message.body.decode())
+def _wat_record(page: SamplePage) -> bytes:
+    tree = lexbor.LexborHTMLParser(page.body.decode())
     links = [
         {"path": "IMG@/src", "url": image.attributes.get("src") or "", "alt": image.attributes.get("alt") or ""}
         for image in tree.css("img")
@@ -72,7 +85,7 @@ def _wat_record(uri: str, message: http_message.Message) -> bytes:
         for meta in tree.css("meta[name]")
     ]
     title = tree.css_first("title")
-    return wat(links, metas, uri, headers=dict(message.headers), title=title.text() if title else "")
+    return wat(links, metas, page.uri, headers=dict(page.headers), title=title.text() if title else "")
 
 
 @pytest.fixture(scope="module")
