@@ -24,9 +24,6 @@ NO_INDEX = frozenset({"noindex", "none"})
 NO_IMAGE_INDEX = NO_INDEX | {"noimageindex"}
 _AGAINST = NO_AI | {NO_IMAGE_AI}
 
-# What some write before the directives as if it were part of them: it names everybody.
-_EVERYBODY = frozenset({"*", "robots", "x-robots-tag"})
-
 _SCOPE_CHARS = 256  # longer than any name, short enough to be compared at every directive
 _WORD = re.compile(r"[^\s;|\"']+")
 _VALUE = re.compile(r"\s*[^\s;|]*")
@@ -52,7 +49,7 @@ def refusal(text: str, agent: str, *, image: bool, also: Collection[str] = ()) -
 def directives(text: str) -> Iterator[tuple[str, str]]:
     """Each word of a line with the scope it stands in; an empty scope is everybody.
 
-    The values of directives are left out. A word against training is one whatever follows it.
+    The values of directives are left out; what stands after them, be it without a comma, is not.
     """
     scope, dated = "", False
     for part in text.split(","):
@@ -73,8 +70,6 @@ def directives(text: str) -> Iterator[tuple[str, str]]:
                 yield from _date(pieces, scope)
             elif word in VALUED:
                 pieces.append(_VALUE.sub("", pieces.pop(), count=1))
-            elif word in _AGAINST:
-                yield scope, last
             else:
                 scope = name.strip(" \t;")[:_SCOPE_CHARS]
 
@@ -96,4 +91,4 @@ def _words(text: str, scope: str) -> Iterator[tuple[str, str]]:
 @lru_cache(maxsize=256)
 def _addresses(scope: str, agent: str) -> bool:
     """Whether a scope is everybody's or ours. Where a comma is missing, the name is not its first word."""
-    return not scope or any(word.lower() in _EVERYBODY or names(word, agent) for word in scope.split())
+    return not scope or any(word == "*" or names(word, agent) for word in scope.split())
