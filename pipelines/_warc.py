@@ -8,6 +8,7 @@ the next place where a record may begin: a gzip member, since every record is on
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -105,18 +106,21 @@ def records(path: str, kinds: tuple[str, ...], max_bytes: int) -> Iterator[Recor
         file = _File(opened)
         mark = _GZIP if file.read(2) == b"\x1f\x8b" else _PLAIN
         start: int | None = 0
-        tries, counted = 0, False
+        tries, ended, told = 0, False, False
         while start is not None and tries < _TRIES:
             run = _Run(start)
             for record in _whole(file, run, kinds, max_bytes):
-                tries, counted = 0, False
+                tries, ended, told = 0, False, False
                 yield record
             if run.ended and mark is _PLAIN:
                 return
-            # Where the reader sees an end may be an empty member. What is wrong up to the next record is one record.
-            if not run.ended and not counted:
+            # The reader sees an end in an empty member, and in one that ends within the head of its record. What is wrong up
+            # to the next record is one record.
+            cut = run.ended and not run.read and start > 0 and not _is_empty(file, start)
+            if not told and (cut or not (run.ended or ended)):
+                told = True
                 yield DAMAGED
-            counted, tries = True, tries + 1
+            ended, tries = ended or run.ended, tries + 1
             start = _find(file, mark, run.place + 1)
     if tries == _TRIES:
         log.warning("%s: no record in %d places; not read beyond byte %d", path, tries, start)
@@ -124,10 +128,14 @@ def records(path: str, kinds: tuple[str, ...], max_bytes: int) -> Iterator[Recor
 
 @dataclass
 class _Run:
-    """Records that follow each other without a fault: where the last of them begins, and whether the file ends there."""
+    """Records that follow each other without a fault: where the last of them begins, and whether the file ends there.
+
+    ``read``: whether there is any.
+    """
 
     place: int
     ended: bool = False
+    read: bool = False
 
 
 def _whole(file: _File, run: _Run, kinds: tuple[str, ...], max_bytes: int) -> Iterator[Record]:
@@ -138,7 +146,7 @@ def _whole(file: _File, run: _Run, kinds: tuple[str, ...], max_bytes: int) -> It
     start = run.place
     try:
         for found in warc.ArchiveIterator(file, parse_http=False):
-            run.place = max(found.stream_pos, start)
+            run.place, run.read = max(found.stream_pos, start), True
             kind, size = types.get(int(found.record_type), ""), found.content_length
             if (not kind or size == 0) and not _is_whole(found.headers, size):
                 return
@@ -154,6 +162,16 @@ def _whole(file: _File, run: _Run, kinds: tuple[str, ...], max_bytes: int) -> It
             raise file.error from None
         return
     run.ended = True
+
+
+def _is_empty(file: _File, start: int) -> bool:
+    """Whether a gzip member holds nothing."""
+    file.seek(start)
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        return decoder.decompress(file.read(_BLOCK_BYTES), 1) == b"" and decoder.eof
+    except zlib.error:
+        return False
 
 
 def _is_whole(headers: Any, size: int) -> bool:

@@ -323,6 +323,15 @@ def read(folder, data, name):
     return good, Counter(row["reason"] for row in raw if row["reason"])
 
 
+def test_a_file_that_ends_within_a_record_says_so_wherever_it_ends(tmp_path):
+    """But for the first three bytes of a member, which could be of anything, and its checksum, which follows the record."""
+    whole, last = packed(INFO, html(page("1.jpg"))), packed(html(page("2.jpg")))
+    for size in (4, 10, 11, 20, 60, 100, len(last) // 2, len(last) - 40):
+        assert read(tmp_path, whole + last[:size], "a.warc.gz") == (["1.jpg"], {"damaged_record": 1}), size
+    assert read(tmp_path, whole + last + gzip.compress(b""), "a.warc.gz") == (["1.jpg", "2.jpg"], {})
+    assert read(tmp_path, whole + last[:30] + last, "a.warc.gz") == (["1.jpg", "2.jpg"], {"damaged_record": 1})
+
+
 def test_a_file_that_ends_too_early_gives_what_is_whole(tmp_path):
     data = packed(*(html(page(f"{n}.jpg")) for n in range(3)))
     assert read(tmp_path, data[:-30], "a.warc.gz") == (["0.jpg", "1.jpg"], {"damaged_record": 1})
