@@ -115,7 +115,7 @@ class PageTerms:
 
 def are_silent(metas: tuple[tuple[str, str], ...], headers: Iterable[str]) -> bool:
     """Whether meta elements, and headers by their names, say nothing, as those of most pages."""
-    return _TERMS_IN.isdisjoint(map(str.lower, map(str.strip, headers))) and not (metas and _speak(metas))
+    return _TERMS_IN.isdisjoint("\n".join(headers).lower().split()) and not (metas and _speak(metas))
 
 
 @lru_cache(maxsize=4_096)

@@ -101,7 +101,7 @@ class _Waiting:
         if len(url) > MAX_URL_CHARS or (plain is None and canonical_key(url) is None):
             self.reject("bad_page_url")
             return
-        if page.status and not 200 <= page.status < 300:
+        if not page.response.message.status.startswith("2") and page.status:
             self.reject("http_status")
             return
         metas = page.metas_of(_METAS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fairshard.pipelines._page_terms import are_silent
 from fairshard.pipelines._wat_rows import _ON_PLAIN_HOST
 from fairshard.udfs.signals.image_object import absolute
 from fairshard.udfs.urls import canonical_key
@@ -54,3 +55,10 @@ def test_a_plain_host_is_where_a_slash_leads(url):
 def test_usual_pages_are_on_plain_hosts():
     for url in ("https://www.site-1.example/blog/", "http://a.example", "https://xbox.example?x#y"):
         assert _ON_PLAIN_HOST.match(url)
+
+
+def test_names_of_headers_are_known_with_blanks_and_in_any_case():
+    assert are_silent((), ["Server", "Content-Type", "X-Robots"])
+    assert not any(
+        are_silent((), ["Server", name]) for name in (" X-ROBOTS-Tag", "tdm-reservation\t", "link", "content-USAGE ")
+    )
