@@ -22,7 +22,7 @@ img2dataset ``download()`` in two processes with sha256 to WebDataset shards, an
 Measured on two cores, medians of three runs in seconds: fairshard to fingerprints and tars 11.4, to released shards 13.0,
 to the release 14.3; img2dataset alone 25.0, with the loop 36.6, with two hashing processes 33.7, with the originals'
 hashes 83. So fairshard is 3.4 times as fast as the peer (3.1, 3.4 and 3.7 in three runs; medians of two other calls were
-3.1 and 3.5), to released shards 3.0 times (2.8 to 3.2), to the release 2.7 times (2.5 to 2.9); against two hashing
+3.1 and 3.5), to released shards 2.97 times (2.76 to 3.24), to the release 2.7 times (2.5 to 2.9); against two hashing
 processes 3.2, 2.8 and 2.5 times. Over TLS 11.7 against 42.8, 3.8 times (3.3 to 3.9; another call 4.1), and
 4,000 pictures of 64 px on one core 5.1 against 25.3 of img2dataset alone, 5.2 times (3.8 to 5.4). What limits it is
 pixels: of some 3.8 ms of CPU a picture beyond the start, decoding, shrinking, encoding and hashing take 2.3; requests,

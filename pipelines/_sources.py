@@ -197,9 +197,9 @@ def _check_archive(file: SourceFile) -> bool:
     if not kinds:
         raise SourceError(file.path, "holds no WARC record", f"a {file.format.upper()} file, packed with gzip or not")
     if file.format not in kinds and (others := kinds - {"neither"}):
-        raise SourceError(
-            file.path, f"looks like a {others.pop().upper()} file", f"format: {file.format}, as the config says"
-        )
+        other = others.pop()
+        found, expected = f"looks like a {other.upper()} file", f"a {file.format.upper()} file"
+        raise SourceError(file.path, found, expected, f"Set 'format: {other}' of the source")
     return True
 
 

@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from .colour_profile import in_srgb
 from .compiled import loops
 
 try:
@@ -102,11 +103,6 @@ _WHITE_UNKNOWN = {"F": "floats", "I": "signed or of 32 bits"}
 _ORIENTATION = 0x0112  # EXIF 2.3, 4.6.4
 _BITS, _PHOTOMETRIC = 258, 262  # TIFF 6.0, section 8
 _WHITE_IS_ZERO = 0
-
-_MAX_PROFILE_BYTES = 4 << 20  # the largest in use, of offset printing, have 3 MB
-_PROFILES = 16  # kept in memory
-_SRGB_LEVELS = 2  # by which what passes for sRGB may differ from it
-_BAND_PIXELS = 1 << 20
 
 
 class Undecodable(ValueError):
@@ -229,7 +225,7 @@ def _decode(data: bytes, mime: str, max_pixels: int) -> Decoded:
         _check_scans(data, width * height)
     rgb = _faultless(data, image) if mime == "image/jpeg" else None
     if rgb is not None:
-        return Decoded(rgb, _mixed(rgb), None, mime, _orientation(image), _srgb(image, rgb))
+        return Decoded(rgb, _mixed(rgb), None, mime, _orientation(image), in_srgb(image, rgb))
     if image.mode in _WHITE_UNKNOWN:
         raise Undecodable("unsupported", f"{mime} of {_WHITE_UNKNOWN[image.mode]}: what white is, is not known")
     image.load()
@@ -240,7 +236,7 @@ def _decode(data: bytes, mime: str, max_pixels: int) -> Decoded:
         rgb, luma, alpha = _rgb(image), _luma(image), _alpha(image)
     except ValueError as error:
         raise Undecodable("unsupported", f"{mime} in mode {image.mode}: {error}") from error
-    return Decoded(rgb, luma, alpha, mime, orientation, _srgb(image, rgb))
+    return Decoded(rgb, luma, alpha, mime, orientation, in_srgb(image, rgb))
 
 
 def _faultless(data: bytes, image: Image.Image) -> Pixels | None:
@@ -332,49 +328,6 @@ def _alpha(image: Image.Image) -> Pixels | None:
         return None
     alpha = np.asarray(image.convert("RGBA").getchannel("A"))
     return alpha if alpha.min() < 255 else None
-
-
-def _srgb(image: Image.Image, rgb: Pixels) -> Pixels | None:
-    """See ``Decoded.srgb``. No profile costs nothing, nor one of sRGB when it has been seen before."""
-    profile = image.info.get("icc_profile")
-    if not isinstance(profile, bytes) or not 0 < len(profile) <= _MAX_PROFILE_BYTES:
-        return None
-    mode = "CMYK" if image.mode == "CMYK" else "L" if image.mode in ("1", "L", "LA") else "RGB"
-    transform = _to_srgb(profile, mode)
-    if transform is None:
-        return None
-    stored = rgb if mode == "RGB" else np.asarray(_as(image, mode))
-    shown = np.empty_like(rgb)
-    rows = max(1, _BAND_PIXELS // rgb.shape[1])
-    for top in range(0, len(rgb), rows):
-        shown[top : top + rows] = np.asarray(transform.apply(_image(stored[top : top + rows], mode)))
-    return shown
-
-
-@functools.lru_cache(_PROFILES)
-def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """What brings pixels of a mode to sRGB; None where they are there, and where the profile is of no use for them."""
-    if b"mpet" in profile:  # its few bytes an element can keep littlecms busy for minutes
-        return None
-    try:
-        transform = ImageCms.buildTransform(io.BytesIO(profile), ImageCms.createProfile("sRGB"), mode, "RGB")
-    except Exception:  # noqa: BLE001 - damaged profiles, as damaged EXIF, leave the picture as stored
-        return None
-    return None if mode != "CMYK" and _changes_nothing(transform) else transform
-
-
-def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Whether greys, or colours of all sorts, stay what they are, whatever the profile calls itself."""
-    levels = np.linspace(0, 255, 18, dtype=np.uint8)
-    axes = [levels] * len(transform.input_mode)
-    probes = np.stack(np.meshgrid(*axes), axis=-1).reshape(1, -1, len(axes))
-    shown = np.asarray(transform.apply(_image(probes, transform.input_mode))).astype(np.int16)
-    return int(np.abs(shown - probes).max()) <= _SRGB_LEVELS
-
-
-def _image(pixels: Pixels, mode: str) -> Image.Image:
-    """uint8[h, w] or uint8[h, w, channels] as a picture of a mode."""
-    return Image.frombuffer(mode, pixels.shape[1::-1], pixels, "raw", mode, 0, 1)
 
 
 def _orientation(image: Image.Image) -> int:

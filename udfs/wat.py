@@ -217,9 +217,9 @@ def _usual(content: bytes) -> tuple[Said, Pictures] | None:
         return None
     said = _decode(taken[0]).said
     links = said.payload.response.html.links
-    return (
-        (said, Pictures._make(taken[1:])) if links and links[0].path == _TAKEN else None
-    )  # or they were not the page's
+    if not links or links[0].path != _TAKEN:
+        return None  # they were not the page's
+    return said, Pictures._make(taken[1:])
 
 
 def tolerant(content: bytes) -> Said:
